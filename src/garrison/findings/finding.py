@@ -1,0 +1,92 @@
+"""What is wrong in an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from garrison.packages.package import Inventory, Package
+
+
+class Severity(IntEnum):
+    """Ordered, so that a threshold is a comparison. `label` is the word used everywhere."""
+
+    UNKNOWN = 0
+    LOW = 1
+    MEDIUM = 2
+    HIGH = 3
+    CRITICAL = 4
+
+    @property
+    def label(self) -> str:
+        return self.name.lower()
+
+    @classmethod
+    def parse(cls, text: str) -> Severity:
+        """The severity of that name, any case. Raises ValueError."""
+        try:
+            return cls[text.strip().upper()]
+        except KeyError:
+            raise ValueError(f"not a severity: {text!r}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Cvss:
+    """A CVSS vector and its base score, 0.0 to 10.0."""
+
+    vector: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One advisory that applies to one package version, wherever that is installed.
+
+    id: the CVE where the joined records name exactly one, else the deciding record's id.
+    severity_source: where the severity came from (`GHSA-… CVSS:3.1`), empty if unknown.
+    fixed_in: the version that fixes it for the installed branch, or empty.
+    evidence: which record, range or version list matched, as text for people.
+    records: ids of all records joined into this match.
+    """
+
+    id: str
+    aliases: tuple[str, ...]
+    severity: Severity
+    severity_source: str
+    cvss: tuple[Cvss, ...]
+    fixed_in: str
+    evidence: str
+    records: tuple[str, ...]
+    summary: str = ""
+    url: str = ""
+    published: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A match at one package in one image."""
+
+    package: Package
+    match: Match
+
+
+@dataclass(frozen=True, slots=True)
+class ScanReport:
+    """An inventory, and what the advisories say about it.
+
+    intel_revision: revision of the advisories used; intel_updated_at: RFC 3339, or empty.
+    missing_ecosystems: ecosystems of packages in the image for which no advisories are loaded.
+    complete: whether a report without findings means anything: False when advisories for an
+        ecosystem are missing or a package database could not be read.
+    """
+
+    inventory: Inventory
+    findings: tuple[Finding, ...]
+    intel_revision: str = ""
+    intel_updated_at: str = ""
+    missing_ecosystems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def complete(self) -> bool:
+        return not self.missing_ecosystems and not self.inventory.unreadable

@@ -1,0 +1,209 @@
+"""Messages between a Defender and the Console: JSON objects inside the inner TLS.
+
+Every message is one WebSocket-independent frame of `channel.py`; `type` names it. Unknown fields
+are ignored, so that either side may be newer; PROTOCOL is raised when that is not enough.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+PROTOCOL = 1
+MAX_MESSAGE = 64 << 20
+"""Bytes of one message at most, decompressed."""
+
+
+class _Message(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
+    pass
+
+
+class EnrolRequest(_Message, tag="enrol"):
+    """Defender → Console, first message without a client certificate.
+
+    token: the secret part of the join token. csr: PEM; its public key becomes the identity's.
+    """
+
+    token: str
+    csr: str
+    name: str
+    version: str
+    platform: str
+    protocol: int = PROTOCOL
+
+
+class Enrolled(_Message, tag="enrolled"):
+    """Console → Defender: the certificate; reconnect with it."""
+
+    defender_id: str
+    certificate: str
+    ca: str
+
+
+class Refused(_Message, tag="refused"):
+    """Console → Defender: and why. The Console closes after it."""
+
+    code: str
+    message: str
+    hint: str = ""
+    retry_after: float | None = None
+
+
+class Hello(_Message, tag="hello"):
+    """Defender → Console, first message with a client certificate."""
+
+    name: str
+    version: str
+    platform: str
+    settings_revision: int
+    proxy: str = ""
+    """The proxy in force without credentials, or empty."""
+    route: str = ""
+    """How this session left: `direct` or the proxy's address."""
+    protocol: int = PROTOCOL
+
+
+class Welcome(_Message, tag="welcome"):
+    """Console → Defender. heartbeat: seconds between pings the Console expects."""
+
+    defender_id: str
+    heartbeat: float
+    protocol: int = PROTOCOL
+
+
+class Ping(_Message, tag="ping"):
+    """Defender → Console."""
+
+    sent: float
+
+
+class Pong(_Message, tag="pong"):
+    """Console → Defender."""
+
+    sent: float
+
+
+class RegistryAccess(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How to reach one registry. ca: PEM, added to the trust bundle for this registry alone."""
+
+    host: str
+    user: str = ""
+    password: str = ""
+    plain_http: bool = False
+    ca: str = ""
+
+    def __repr__(self) -> str:
+        return f"RegistryAccess(host={self.host!r}, user={self.user!r}, password=***)"
+
+    __str__ = __repr__
+
+
+class ScanRequest(_Message, tag="scan"):
+    """Console → Defender: scan this image. platform: `linux/amd64`, or empty for the node's."""
+
+    id: str
+    reference: str
+    platform: str = ""
+    access: RegistryAccess | None = None
+
+
+class ScanProgress(_Message, tag="scan_progress"):
+    """Defender → Console. done, total: bytes of compressed layers."""
+
+    id: str
+    done: int
+    total: int
+    step: str
+
+
+class ScanResult(_Message, tag="scan_result"):
+    """Defender → Console: repeated over reconnects until acknowledged.
+
+    inventory: `fleet.wire` form of packages.Inventory: base64 of zstd of JSON.
+    """
+
+    id: str
+    inventory: str
+
+
+class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An error as people read it. who: `you|proxy|destination|network`. hop: of a trace."""
+
+    code: str
+    message: str
+    hint: str = ""
+    who: str = ""
+    hop: str = ""
+
+
+class ScanFailed(_Message, tag="scan_failed"):
+    """Defender → Console: repeated over reconnects until acknowledged."""
+
+    id: str
+    error: Failure
+
+
+class Acknowledge(_Message, tag="ack"):
+    """Console → Defender: the result of this scan id is in the database."""
+
+    id: str
+
+
+class TestRequest(_Message, tag="test"):
+    """Console → Defender: connect to `url` and report each hop."""
+
+    id: str
+    url: str
+    purpose: str = "registry"
+
+
+class ExplainRequest(_Message, tag="explain"):
+    """Console → Defender: which route would `url` take; opens nothing."""
+
+    id: str
+    url: str
+    purpose: str = "registry"
+
+
+class Answer(_Message, tag="answer"):
+    """Defender → Console: result of a TestRequest or ExplainRequest, as in interface.md."""
+
+    id: str
+    result: dict[str, Any]
+
+
+class Contact(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One outside host that was contacted: an egress.ConnectionRecord on the wire."""
+
+    host: str
+    port: int
+    purpose: str
+    route: str
+    ok: bool
+    at: float
+    code: str = ""
+
+
+class Contacts(_Message, tag="contacts"):
+    """Defender → Console: what it connected to since the last such message."""
+
+    contacts: list[Contact]
+
+
+FromDefender: TypeAlias = (
+    EnrolRequest
+    | Hello
+    | Ping
+    | ScanProgress
+    | ScanResult
+    | ScanFailed
+    | Answer
+    | Contacts
+)
+FromConsole: TypeAlias = (
+    Enrolled | Refused | Welcome | Pong | ScanRequest | Acknowledge | TestRequest | ExplainRequest
+)
+Hop: TypeAlias = Literal[
+    "resolve", "tcp", "proxy-tls", "proxy-auth", "tunnel", "tls", "http", "websocket"
+]
