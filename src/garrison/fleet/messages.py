@@ -19,7 +19,7 @@ class _Message(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True
     pass
 
 
-class EnrolRequest(_Message, tag="enrol"):
+class EnrolRequest(_Message, frozen=True, tag="enrol"):
     """Defender → Console, first message without a client certificate.
 
     token: the secret part of the join token. csr: PEM; its public key becomes the identity's.
@@ -33,7 +33,7 @@ class EnrolRequest(_Message, tag="enrol"):
     protocol: int = PROTOCOL
 
 
-class Enrolled(_Message, tag="enrolled"):
+class Enrolled(_Message, frozen=True, tag="enrolled"):
     """Console → Defender: the certificate; reconnect with it."""
 
     defender_id: str
@@ -41,7 +41,7 @@ class Enrolled(_Message, tag="enrolled"):
     ca: str
 
 
-class Refused(_Message, tag="refused"):
+class Refused(_Message, frozen=True, tag="refused"):
     """Console → Defender: and why. The Console closes after it."""
 
     code: str
@@ -50,7 +50,7 @@ class Refused(_Message, tag="refused"):
     retry_after: float | None = None
 
 
-class Hello(_Message, tag="hello"):
+class Hello(_Message, frozen=True, tag="hello"):
     """Defender → Console, first message with a client certificate."""
 
     name: str
@@ -64,7 +64,7 @@ class Hello(_Message, tag="hello"):
     protocol: int = PROTOCOL
 
 
-class Welcome(_Message, tag="welcome"):
+class Welcome(_Message, frozen=True, tag="welcome"):
     """Console → Defender. heartbeat: seconds between pings the Console expects."""
 
     defender_id: str
@@ -72,13 +72,13 @@ class Welcome(_Message, tag="welcome"):
     protocol: int = PROTOCOL
 
 
-class Ping(_Message, tag="ping"):
+class Ping(_Message, frozen=True, tag="ping"):
     """Defender → Console."""
 
     sent: float
 
 
-class Pong(_Message, tag="pong"):
+class Pong(_Message, frozen=True, tag="pong"):
     """Console → Defender."""
 
     sent: float
@@ -99,7 +99,7 @@ class RegistryAccess(msgspec.Struct, frozen=True, omit_defaults=True):
     __str__ = __repr__
 
 
-class ScanRequest(_Message, tag="scan"):
+class ScanRequest(_Message, frozen=True, tag="scan"):
     """Console → Defender: scan this image. platform: `linux/amd64`, or empty for the node's."""
 
     id: str
@@ -108,7 +108,7 @@ class ScanRequest(_Message, tag="scan"):
     access: RegistryAccess | None = None
 
 
-class ScanProgress(_Message, tag="scan_progress"):
+class ScanProgress(_Message, frozen=True, tag="scan_progress"):
     """Defender → Console. done, total: bytes of compressed layers."""
 
     id: str
@@ -117,7 +117,7 @@ class ScanProgress(_Message, tag="scan_progress"):
     step: str
 
 
-class ScanResult(_Message, tag="scan_result"):
+class ScanResult(_Message, frozen=True, tag="scan_result"):
     """Defender → Console: repeated over reconnects until acknowledged.
 
     inventory: `fleet.wire` form of packages.Inventory: base64 of zstd of JSON.
@@ -137,20 +137,20 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     hop: str = ""
 
 
-class ScanFailed(_Message, tag="scan_failed"):
+class ScanFailed(_Message, frozen=True, tag="scan_failed"):
     """Defender → Console: repeated over reconnects until acknowledged."""
 
     id: str
     error: Failure
 
 
-class Acknowledge(_Message, tag="ack"):
+class Acknowledge(_Message, frozen=True, tag="ack"):
     """Console → Defender: the result of this scan id is in the database."""
 
     id: str
 
 
-class TestRequest(_Message, tag="test"):
+class TestRequest(_Message, frozen=True, tag="test"):
     """Console → Defender: connect to `url` and report each hop."""
 
     id: str
@@ -158,7 +158,7 @@ class TestRequest(_Message, tag="test"):
     purpose: str = "registry"
 
 
-class ExplainRequest(_Message, tag="explain"):
+class ExplainRequest(_Message, frozen=True, tag="explain"):
     """Console → Defender: which route would `url` take; opens nothing."""
 
     id: str
@@ -166,7 +166,7 @@ class ExplainRequest(_Message, tag="explain"):
     purpose: str = "registry"
 
 
-class Answer(_Message, tag="answer"):
+class Answer(_Message, frozen=True, tag="answer"):
     """Defender → Console: result of a TestRequest or ExplainRequest, as in interface.md."""
 
     id: str
@@ -185,21 +185,14 @@ class Contact(msgspec.Struct, frozen=True, omit_defaults=True):
     code: str = ""
 
 
-class Contacts(_Message, tag="contacts"):
+class Contacts(_Message, frozen=True, tag="contacts"):
     """Defender → Console: what it connected to since the last such message."""
 
     contacts: list[Contact]
 
 
 FromDefender: TypeAlias = (
-    EnrolRequest
-    | Hello
-    | Ping
-    | ScanProgress
-    | ScanResult
-    | ScanFailed
-    | Answer
-    | Contacts
+    EnrolRequest | Hello | Ping | ScanProgress | ScanResult | ScanFailed | Answer | Contacts
 )
 FromConsole: TypeAlias = (
     Enrolled | Refused | Welcome | Pong | ScanRequest | Acknowledge | TestRequest | ExplainRequest
