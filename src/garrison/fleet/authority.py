@@ -161,7 +161,12 @@ class Authority:
 
     def to_pem(self) -> str:
         """Key and certificate, PEM: keep it secret."""
-        return key_pem(self._key).decode() + self.certificate_pem
+        return self.private_key_pem + self.certificate_pem
+
+    @property
+    def private_key_pem(self) -> str:
+        """The key alone, PEM: keep it secret."""
+        return key_pem(self._key).decode()
 
     @property
     def certificate_pem(self) -> str:

@@ -220,14 +220,17 @@ class _Channel:
 
     def _read(self) -> bytes:
         try:
-            return self._tls.read(_READ)
+            plain = self._tls.read(_READ)
         except ssl.SSLWantReadError:
             return b""
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            self._end()
-            return b""
+            plain = b""
         except ssl.SSLError as error:
             raise self._explain(error) from error
+        if not plain:
+            # The peer's goodbye: `read` gives nothing after it.
+            self.eof()
+        return plain
 
     def _write(self, frame: bytes) -> None:
         try:

@@ -84,7 +84,7 @@ class JoinToken:
         return _base64url(self.secret)
 
     @property
-    def secret_hash(self) -> str:
+    def secret_hash(self) -> bytes:
         """What the Console keeps of the token."""
         return token_hash(self.secret_text)
 
@@ -95,9 +95,9 @@ class JoinToken:
         return "JoinToken(***)"
 
 
-def token_hash(secret_text: str) -> str:
-    """SHA-256, in hex, of a token's secret part. The secret is random: it needs no slow hash."""
-    return hashlib.sha256(secret_text.encode()).hexdigest()
+def token_hash(secret_text: str) -> bytes:
+    """SHA-256 of a token's secret part. The secret is random: it needs no slow hash."""
+    return hashlib.sha256(secret_text.encode()).digest()
 
 
 def _checksum(content: bytes) -> bytes:

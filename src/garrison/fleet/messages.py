@@ -6,9 +6,11 @@ are ignored, so that either side may be newer; PROTOCOL is raised when that is n
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 import msgspec
+
+from garrison.fleet.errors import ProtocolError
 
 PROTOCOL = 1
 MAX_MESSAGE = 64 << 20
@@ -61,7 +63,25 @@ class Hello(_Message, frozen=True, tag="hello"):
     """The proxy in force without credentials, or empty."""
     route: str = ""
     """How this session left: `direct` or the proxy's address."""
+    scans: list[str] = []
+    """Scans in work, and those whose result is not acknowledged: the Console leaves them here."""
     protocol: int = PROTOCOL
+
+
+class Renew(_Message, frozen=True, tag="renew"):
+    """Defender → Console, in a session: a request (PEM) for the next certificate."""
+
+    csr: str
+
+
+class Renewed(_Message, frozen=True, tag="renewed"):
+    """Console → Defender: use it from the next connection on; the old one stays valid until then.
+
+    ca: the authorities to trust from now on, one or more PEM certificates.
+    """
+
+    certificate: str
+    ca: str
 
 
 class Welcome(_Message, frozen=True, tag="welcome"):
@@ -192,11 +212,76 @@ class Contacts(_Message, frozen=True, tag="contacts"):
 
 
 FromDefender: TypeAlias = (
-    EnrolRequest | Hello | Ping | ScanProgress | ScanResult | ScanFailed | Answer | Contacts
+    EnrolRequest | Hello | Renew | Ping | ScanProgress | ScanResult | ScanFailed | Answer | Contacts
 )
 FromConsole: TypeAlias = (
-    Enrolled | Refused | Welcome | Pong | ScanRequest | Acknowledge | TestRequest | ExplainRequest
+    Enrolled
+    | Refused
+    | Welcome
+    | Renewed
+    | Pong
+    | ScanRequest
+    | Acknowledge
+    | TestRequest
+    | ExplainRequest
 )
 Hop: TypeAlias = Literal[
     "resolve", "tcp", "proxy-tls", "proxy-auth", "tunnel", "tls", "http", "websocket"
 ]
+
+_T = TypeVar("_T")
+_encoder = msgspec.json.Encoder()
+_from_defender: msgspec.json.Decoder[FromDefender] = msgspec.json.Decoder(FromDefender)
+_from_console: msgspec.json.Decoder[FromConsole] = msgspec.json.Decoder(FromConsole)
+
+
+class _Tag(msgspec.Struct):
+    type: str
+
+
+_tag = msgspec.json.Decoder(_Tag)
+_TAGS = frozenset(
+    str(message.__struct_config__.tag)
+    for union in (FromDefender, FromConsole)
+    for message in get_args(union)
+)
+
+
+def encode(message: FromDefender | FromConsole) -> bytes:
+    """The message as it travels."""
+    return _encoder.encode(message)
+
+
+def decode_from_defender(data: bytes) -> FromDefender | None:
+    """A Defender's message; None for a kind that only a newer one knows.
+
+    Raises:
+        ProtocolError: no message.
+    """
+    return _decode(_from_defender, data)
+
+
+def decode_from_console(data: bytes) -> FromConsole | None:
+    """The Console's message; None for a kind that only a newer one knows.
+
+    Raises:
+        ProtocolError: no message.
+    """
+    return _decode(_from_console, data)
+
+
+def _decode(decoder: msgspec.json.Decoder[_T], data: bytes) -> _T | None:
+    try:
+        return decoder.decode(data)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        if _unknown_kind(data):
+            return None
+        # The text of `error` names a field and a type, no value but that of `type`.
+        raise ProtocolError(f"a message cannot be read: {str(error)[:200]}") from None
+
+
+def _unknown_kind(data: bytes) -> bool:
+    try:
+        return _tag.decode(data).type not in _TAGS
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return False
