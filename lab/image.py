@@ -227,9 +227,9 @@ def _small(directory: Path, contents: list[dict[str, bytes]], truth: Truth) -> I
     store = Store(image.oci)
     layers = [store.files(files, comment=f"layer {n}") for n, files in enumerate(contents)]
     _write_both(image, store, Built(layers))
-    Truth(
-        truth.debian, truth.removed, truth.python, truth.npm, _packed(layers)
-    ).save(directory / "truth.json")
+    Truth(truth.debian, truth.removed, truth.python, truth.npm, _packed(layers)).save(
+        directory / "truth.json"
+    )
     return image
 
 

@@ -194,16 +194,14 @@ class Network:
     ) -> socket.socket:
         """A connected socket in a namespace; `host` is an address or a name of the lab."""
         address = self.addresses.get(host, host)
-        return self.within(
-            namespace, lambda: socket.create_connection((address, port), timeout)
-        )
+        return self.within(namespace, lambda: dial(address, port, timeout))
 
     def free_port(self, namespace: Namespace) -> int:
         """A TCP port nobody listens on in a namespace."""
 
         def bind() -> int:
             with socket.socket() as probe:
-                probe.bind(("0.0.0.0", 0))  # noqa: S104 - the namespace is closed
+                probe.bind(("0.0.0.0", 0))
                 return int(probe.getsockname()[1])
 
         return self.within(namespace, bind)
@@ -267,8 +265,8 @@ class Network:
             run(["ip", "netns", "add", self.name(each)])
         proxy = self.name("proxy")
         _batch(
-            f"link add eth0 netns {self.name(cable.to)} type veth peer name {cable.to} netns {proxy}"
-            for cable in self._cables
+            f"link add eth0 netns {self.name(to)} type veth peer name {to} netns {proxy}"
+            for to in (cable.to for cable in self._cables)
         )
         at_proxy = ["link set lo up"]
         for cable in self._cables:
@@ -317,6 +315,11 @@ class _Cable:
     bits: int
 
 
+def dial(address: str, port: int, timeout: float = 10) -> socket.socket:
+    """A connected TCP socket; `timeout` in seconds stays on it."""
+    return socket.create_connection((address, port), timeout)  # noqa: TID251 - not the product
+
+
 def within(path: Path, function: Callable[[], T]) -> T:
     """Call `function` in a thread that entered the network namespace at `path`."""
     results: list[T] = []
@@ -326,7 +329,7 @@ def within(path: Path, function: Callable[[], T]) -> T:
         try:
             _set_namespace(path)
             results.append(function())
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+        except BaseException as error:
             errors.append(error)
 
     thread = threading.Thread(target=body)
@@ -361,12 +364,12 @@ def _send(to: Connection, name: str, function: Callable[[], object]) -> None:
             target = f"/etc/{file.name}".encode()
             _checked(_libc.mount(bytes(file), target, None, _MS_BIND, None), f"mount {file}")
         answer: tuple[bool, object] = (True, function())
-    except BaseException as error:  # noqa: BLE001 - raised again by the parent
+    except BaseException as error:
         error.add_note(traceback.format_exc())
         answer = (False, error)
     try:
         to.send(answer)
-    except Exception as error:  # noqa: BLE001 - whatever pickle says
+    except Exception as error:
         to.send((False, LabError(f"cannot hand over {answer[1]!r}: {error}")))
 
 
@@ -392,11 +395,11 @@ def _claim() -> int:
             if not owner.alive():
                 _remove_namespaces(number)
                 del taken[number]
-        number = next((n for n in range(1, RUNS) if n not in taken), None)
-        if number is None or mine is None:
+        free = [number for number in range(1, RUNS) if number not in taken]
+        if not free or mine is None:
             raise LabError(f"{RUNS} lab networks are in use; see {STATE}")
-        (STATE / f"{number}.json").write_text(json.dumps(asdict(mine)))
-        return number
+        (STATE / f"{free[0]}.json").write_text(json.dumps(asdict(mine)))
+        return free[0]
 
 
 def _remove(number: int) -> None:

@@ -12,7 +12,7 @@ import shutil
 import stat
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -257,7 +257,6 @@ def link_blobs(source: Store, target: Store) -> None:
 
 def _spool() -> IO[bytes]:
 
-
     return tempfile.TemporaryFile()
 
 
@@ -367,5 +366,3 @@ def _opaque(folder: Path) -> bool:
         return os.getxattr(folder, "trusted.overlay.opaque", follow_symlinks=False) == b"y"
     except OSError:
         return False
-
-

@@ -134,9 +134,9 @@ def _mirror(suite: str) -> str | None:
     """The address this machine's apt takes `suite` from, or None to let debootstrap choose."""
     if shutil.which("apt-get") is None:
         return None
+    filters = [f"Codename: {suite}", "Origin: Debian", "Component: main"]
     listing = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI)", f"Codename: {suite}"]
-        + ["Origin: Debian", "Component: main"],
+        ["apt-get", "indextargets", "--format", "$(REPO_URI)", *filters],
         capture_output=True,
         text=True,
         check=False,

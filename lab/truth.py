@@ -110,7 +110,8 @@ class Truth:
 
 def look(root: Path) -> Truth:
     """Ask the programs what is in `root`, a mounted tree; layers are not known here."""
-    installed, removed = [], []
+    installed: list[DebianPackage] = []
+    removed: list[DebianPackage] = []
     for package, status in _debian(root):
         (installed if status.startswith("ii") else removed).append(package)
     return Truth(tuple(installed), tuple(removed), tuple(_python(root)), tuple(_npm(root)))
