@@ -1,1 +1,80 @@
-"""egress."""
+"""The only way out: every outgoing connection of Garrison is opened here.
+
+Settings lead to a route (`choose_route`, a pure function that says why), a route to a connection.
+Two faces: `open_body` and `fetch` block and serve layers; `garrison.egress.http.EgressClient` is
+asynchronous and serves everything else. Both run the same plan of hops, and a failure keeps its
+trace and what the proxy answered.
+"""
+
+from garrison.egress.answer import Fetched, Headers
+from garrison.egress.body import Body, fetch, open_body
+from garrison.egress.bypass import BypassEntry, BypassEntryError, BypassList
+from garrison.egress.endpoint import (
+    PURPOSES,
+    BadUrlError,
+    Endpoint,
+    ProxyAddress,
+    Purpose,
+    Target,
+)
+from garrison.egress.errors import (
+    CertificateError,
+    EgressError,
+    ProxyAnswerError,
+    error_classes,
+)
+from garrison.egress.route import (
+    Direct,
+    Explanation,
+    Route,
+    ViaProxy,
+    choose_route,
+    explain,
+)
+from garrison.egress.settings import (
+    Credentials,
+    InvalidSettings,
+    ProxySettings,
+    settings_from_environment,
+)
+from garrison.egress.trace import Answer, ConnectionRecord, Step, TestResult, Trace
+from garrison.egress.trust import BadCertificateError, Certificate, TrustBundle
+
+__all__ = [
+    "PURPOSES",
+    "Answer",
+    "BadCertificateError",
+    "BadUrlError",
+    "Body",
+    "BypassEntry",
+    "BypassEntryError",
+    "BypassList",
+    "Certificate",
+    "CertificateError",
+    "ConnectionRecord",
+    "Credentials",
+    "Direct",
+    "EgressError",
+    "Endpoint",
+    "Explanation",
+    "Fetched",
+    "Headers",
+    "InvalidSettings",
+    "ProxyAddress",
+    "ProxyAnswerError",
+    "ProxySettings",
+    "Purpose",
+    "Route",
+    "Step",
+    "Target",
+    "TestResult",
+    "Trace",
+    "TrustBundle",
+    "ViaProxy",
+    "choose_route",
+    "error_classes",
+    "explain",
+    "fetch",
+    "open_body",
+    "settings_from_environment",
+]

@@ -1,0 +1,138 @@
+"""What happened on the way: one step per hop, and what a peer answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+Hop: TypeAlias = Literal[
+    "resolve", "tcp", "proxy-tls", "proxy-auth", "tunnel", "tls", "http", "websocket"
+]
+Who: TypeAlias = Literal["you", "proxy", "destination", "network"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One hop. ms: milliseconds it took. detail: what was found, without secrets."""
+
+    hop: Hop
+    target: str
+    ok: bool
+    ms: float
+    detail: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "hop": self.hop,
+            "target": self.target,
+            "ok": self.ok,
+            "ms": self.ms,
+            "detail": self.detail,
+        }
+
+
+@dataclass(slots=True)
+class OpenStep:
+    """A step under way: set `detail` before it ends."""
+
+    hop: Hop
+    target: str
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class Trace:
+    """The recorded steps of one connection, the failed one last. clock: seconds."""
+
+    clock: Callable[[], float]
+    steps: list[Step] = field(default_factory=list)
+
+    @contextmanager
+    def step(self, hop: Hop, target: object) -> Iterator[OpenStep]:
+        """Record a step around a block; it failed when the block raised."""
+        started = self.clock()
+        step = OpenStep(hop, str(target))
+        try:
+            yield step
+        except BaseException as error:
+            self._add(step, False, started, str(error) if hasattr(error, "code") else step.detail)
+            raise
+        self._add(step, True, started, step.detail)
+
+    def add(self, hop: Hop, target: object, *, ok: bool, ms: float = 0.0, detail: str = "") -> None:
+        self.steps.append(Step(hop, str(target), ok, round(ms, 3), detail))
+
+    def _add(self, step: OpenStep, ok: bool, started: float, detail: str) -> None:
+        ms = (self.clock() - started) * 1000
+        self.add(step.hop, step.target, ok=ok, ms=ms, detail=detail)
+
+    def as_list(self) -> list[dict[str, Any]]:
+        return [step.as_dict() for step in self.steps]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a peer answered: status, the headers that explain it, the start of its body as text.
+
+    Kept with errors; whoever makes one has removed our own credentials from it.
+    """
+
+    status: int
+    reason: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"status": self.status, "headers": dict(self.headers), "body": self.body}
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionRecord:
+    """One opened connection, or one that failed: for the list of outside hosts.
+
+    route: `direct`, or the proxy's HOST:PORT. at: UTC. code, who, hop: of the error, else empty.
+    """
+
+    host: str
+    port: int
+    purpose: str
+    route: str
+    ok: bool
+    at: datetime
+    code: str = ""
+    who: str = ""
+    hop: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TestResult:
+    """A connection test: how far it came, hop by hop.
+
+    route: as `Explanation.as_dict`. error: `code`, `message`, `hint`, `who`, `hop`; None when ok.
+    """
+
+    __test__ = False  # not a test case, whatever pytest thinks of the name
+
+    ok: bool
+    url: str
+    route: Mapping[str, Any]
+    steps: tuple[Step, ...]
+    intercepted_by: str | None = None
+    error: Mapping[str, Any] | None = None
+    answer: Answer | None = None
+    origin: str = "console"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "ok": self.ok,
+            "url": self.url,
+            "from": self.origin,
+            "route": dict(self.route),
+            "intercepted_by": self.intercepted_by,
+            "error": None if self.error is None else dict(self.error),
+            "answer": None if self.answer is None else self.answer.as_dict(),
+            "trace": [step.as_dict() for step in self.steps],
+        }
