@@ -17,8 +17,6 @@ from garrison.egress.trust import MAX_PEM, BadCertificateError, TrustBundle, sys
 from garrison.errors import InvalidSettingError
 from garrison.secret import Secret
 
-_NONE: Mapping[str, str] = MappingProxyType({})
-
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
@@ -71,7 +69,7 @@ class ProxySettings:
     trust: TrustBundle = field(default_factory=TrustBundle)
     credentials: Credentials | None = None
     revision: int = 0
-    sources: Mapping[str, str] = _NONE
+    sources: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     @classmethod
