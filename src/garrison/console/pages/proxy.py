@@ -1,0 +1,458 @@
+"""/manage/system/proxy: how the Console and new Defenders get out."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+from starlette.routing import Route
+
+from garrison.console import fleet
+from garrison.console import proxy as operations
+from garrison.console.accounts import ADMINS
+from garrison.console.pages import text, trace
+from garrison.console.pages.view import Choice, Crumb, choices, crumbs
+from garrison.console.pages.visit import Form, Visit, go, page
+from garrison.console.proxy import CONSOLE, KEEP, Keep, ProxyForm, SavedProxy
+from garrison.errors import GarrisonError
+from garrison.secret import Secret
+
+if TYPE_CHECKING:
+    from garrison.console.fleet import DefenderView
+    from garrison.egress import Purpose
+
+PATH = "/manage/system/proxy"
+CRUMBS = crumbs("Manage", "System", "Proxy")
+FIELDS = ("http_proxy", "no_proxy", "ca", "user", "password")
+_PEM = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+_SHOWN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """What stands in the form: what is saved, or what was typed and refused."""
+
+    http_proxy: str = ""
+    no_proxy: str = ""
+    user: str = ""
+    ca_add: str = ""
+    password_remove: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """One certificate of the list. removed: its box is ticked."""
+
+    subject: str
+    sha256: str
+    not_after: str
+    expired: bool = False
+    removed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """The route of an address. stops: Console or Defender, the proxy if any, the destination."""
+
+    url: str = ""
+    stops: tuple[str, ...] = ()
+    proxied: bool = False
+    because: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TestPanel:
+    """The connection test: the form, and what came of it."""
+
+    url: str
+    sources: tuple[Choice, ...]
+    known: tuple[str, ...] = ()
+    view: trace.TraceView | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """Somebody else saved while this form was open."""
+
+    head: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutdatedGroup:
+    """Defenders of one group that run the same older settings."""
+
+    name: str
+    revision: int
+    count: int
+    names: tuple[str, ...]
+
+    @property
+    def more(self) -> int:
+        return self.count - len(self.names)
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyPage:
+    """errors, warnings, origins: by field."""
+
+    crumbs: tuple[Crumb, ...]
+    fields: Fields
+    certificates: tuple[Certificate, ...]
+    origins: Mapping[str, tuple[str, ...]]
+    revision: int
+    saved_at: datetime | None
+    saved_by: str
+    password_set: bool
+    may_change: bool
+    test: TestPanel
+    explained: Explained = field(default_factory=Explained)
+    errors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    warnings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stale: Stale | None = None
+    outdated: tuple[OutdatedGroup, ...] = ()
+    fleet_size: int = 0
+
+    @property
+    def error_summary(self) -> str:
+        """Which fields are to be corrected, in words."""
+        names = {
+            "http_proxy": "HTTP Proxy",
+            "no_proxy": "No Proxy",
+            "ca": "CA certificates",
+            "user": "User",
+            "password": "Password",
+        }
+        wrong = [name for key, name in names.items() if self.errors.get(key)]
+        again = " Type the password again: it is never sent back." if self.password_typed else ""
+        return f"See {text.words(wrong)}.{again}"
+
+    password_typed: bool = False
+
+
+def routes() -> list[Route]:
+    return [
+        page(PATH, show),
+        page(PATH, save, methods=("POST",), roles=ADMINS),
+        page(f"{PATH}/explain", explain),
+        page(f"{PATH}/test", test, methods=("POST",)),
+    ]
+
+
+async def show(visit: Visit) -> Response:
+    """The settings in force; with `?explain=URL` the route of that address too."""
+    context = await run_in_threadpool(_context, visit)
+    if url := visit.query.get("explain", ""):
+        context = replace(context, explained=await _explained(visit, url))
+    return _answer(visit, context)
+
+
+def save(visit: Visit) -> Response:
+    """Store what was typed and use it from the next connection on."""
+    from garrison.database.errors import StaleRevisionError
+    from garrison.egress import InvalidSettings
+
+    saved = operations.current(visit.state)
+    form = visit.form
+    try:
+        done = operations.save(visit.state, _typed(form, saved.settings.as_view()), visit.actor)
+    except InvalidSettings as error:
+        wrong: dict[str, tuple[str, ...]] = {}
+        for problem in error.problems:
+            message = text.sentence(problem.message)
+            if problem.hint:
+                message = f"{message} {text.sentence(problem.hint)}"
+            wrong[problem.field] = (*wrong.get(problem.field, ()), message)
+        return _answer(visit, _refused(visit, saved, errors=wrong), status=422)
+    except StaleRevisionError:
+        saved = operations.current(visit.state)
+        stale = Stale(
+            f"{saved.saved_by} saved revision {saved.revision} while this form was open. "
+            "Nothing was saved.",
+            "The fields hold what you typed; what is in force now stands under each. "
+            "Save again to replace it.",
+        )
+        return _answer(visit, _refused(visit, saved, stale=stale), status=409)
+    return go(PATH, say=f"Saved revision {done.revision}. The Console uses it now.")
+
+
+async def explain(visit: Visit) -> Response:
+    """The route of `?explain=URL`, alone."""
+    found = await _explained(visit, visit.query.get("explain", "").strip())
+    return visit.part("_explain.html", view=found)
+
+
+async def test(visit: Visit) -> Response:
+    """Connect, and show every hop."""
+    url, source = visit.form.text("url"), visit.form.text("from") or CONSOLE
+    panel = await run_in_threadpool(_panel, visit, url, source)
+    try:
+        result = await operations.test(visit.state, url, purpose_of(visit, url), source)
+        panel = replace(panel, view=trace.trace_view(result, datetime.now(UTC)))
+    except GarrisonError as error:
+        panel = replace(panel, error=f"{text.sentence(error.message)} {error.hint}".strip())
+    if visit.partial:
+        return visit.part("_test.html", page=_Only(panel))
+    context = await run_in_threadpool(_context, visit)
+    return _answer(visit, replace(context, test=panel))
+
+
+@dataclass(frozen=True, slots=True)
+class _Only:
+    test: TestPanel
+
+
+def purpose_of(visit: Visit, url: str) -> Purpose:
+    """What a connection to `url` would be made for, judged by its host."""
+    host = urlsplit(url).hostname or ""
+    if host and host == urlsplit(visit.state.settings.intel_url).hostname:
+        return "intel"
+    if url.startswith(("ws:", "wss:")):
+        return "fleet"
+    if "slack" in host or "jira" in host or "/services/" in url:
+        return "alerts"
+    if "vault" in host:
+        return "secrets"
+    return "registry"
+
+
+def _answer(visit: Visit, context: ProxyPage, *, status: int = 200) -> Response:
+    return visit.page("proxy.html", context, title="Proxy", here="proxy", status=status)
+
+
+def _context(visit: Visit) -> ProxyPage:
+    saved = operations.current(visit.state)
+    shown = saved.settings.as_view()
+    fields = Fields(
+        http_proxy=shown["http_proxy"] or "",
+        no_proxy=", ".join(shown["no_proxy"]),
+        user=shown["user"] or "",
+    )
+    return _page(visit, saved, fields)
+
+
+def _page(
+    visit: Visit, saved: SavedProxy, fields: Fields, removed: frozenset[str] = frozenset()
+) -> ProxyPage:
+    shown = saved.settings.as_view()
+    views = fleet.defenders(visit.state, limit=1000).items
+    return ProxyPage(
+        crumbs=CRUMBS,
+        fields=fields,
+        certificates=certificates(shown, removed, visit.now),
+        origins=origins(shown, saved.revision),
+        revision=saved.revision,
+        saved_at=saved.saved_at,
+        saved_by=saved.saved_by,
+        password_set=bool(shown["password_set"]),
+        may_change=visit.may(*ADMINS),
+        test=_panel(visit, visit.state.settings.intel_url, CONSOLE, views),
+        warnings={"no_proxy": tuple(text.sentence(w) for w in saved.settings.warnings)},
+        outdated=outdated(views),
+        fleet_size=len(views),
+    )
+
+
+def _refused(
+    visit: Visit,
+    saved: SavedProxy,
+    *,
+    errors: Mapping[str, tuple[str, ...]] | None = None,
+    stale: Stale | None = None,
+) -> ProxyPage:
+    form = visit.form
+    fields = Fields(
+        http_proxy=form.text("http_proxy"),
+        no_proxy=form.raw("no_proxy").strip(),
+        user=form.text("user"),
+        ca_add=form.raw("ca_add").strip(),
+        password_remove=form.checked("password_remove"),
+    )
+    context = _page(visit, saved, fields, frozenset(form.all("ca_remove")))
+    return replace(
+        context, errors=errors or {}, warnings={}, stale=stale, password_typed=bool(form.raw("password"))
+    )
+
+
+def _typed(form: Form, shown: Mapping[str, Any]) -> ProxyForm:
+    password: Secret | Keep | None = KEEP
+    if typed := form.raw("password"):
+        password = Secret(typed)
+    elif form.checked("password_remove"):
+        password = None
+    revision = form.text("revision")
+    return ProxyForm(
+        http_proxy=form.text("http_proxy"),
+        no_proxy=form.raw("no_proxy"),
+        ca=bundle(form.raw("ca_add"), shown["ca"], frozenset(form.all("ca_remove"))),
+        user=form.text("user"),
+        password=password,
+        revision=int(revision) if revision.isdecimal() else None,
+    )
+
+
+def bundle(added: str, kept: str, removed: frozenset[str]) -> str:
+    """The certificates to save. What was typed comes first, so that its line numbers hold."""
+    blocks = [block for block in _PEM.findall(kept) if fingerprint(block) not in removed]
+    added = added.replace("\r\n", "\n").rstrip()
+    return "\n".join(part for part in (added, *blocks) if part)
+
+
+def fingerprint(block: str) -> str:
+    """SHA-256 of a PEM block's certificate, in lower-case hexadecimal."""
+    lines = block.strip().splitlines()[1:-1]
+    try:
+        return hashlib.sha256(base64.b64decode("".join(lines))).hexdigest()
+    except binascii.Error:
+        return ""
+
+
+def certificates(
+    shown: Mapping[str, Any], removed: frozenset[str], now: datetime
+) -> tuple[Certificate, ...]:
+    """The list of certificates, from the settings' view."""
+    result = []
+    for entry in shown["ca_certificates"]:
+        until = entry["not_after"]
+        end = datetime.fromisoformat(until) if isinstance(until, str) else until
+        end = end if end.tzinfo else end.replace(tzinfo=UTC)
+        sha256 = str(entry["sha256"]).replace(":", "").lower()
+        result.append(
+            Certificate(
+                subject=common_name(str(entry["subject"])),
+                sha256=sha256,
+                not_after=text.day(end),
+                expired=end < now,
+                removed=sha256 in removed,
+            )
+        )
+    return tuple(result)
+
+
+def common_name(subject: str) -> str:
+    """The name people call it by: its CN, else all of it."""
+    found = re.search(r"(?:^|,\s*)CN=((?:[^,\\]|\\.)+)", subject)
+    return re.sub(r"\\(.)", r"\1", found.group(1)).strip() if found else subject
+
+
+def origins(shown: Mapping[str, Any], revision: int) -> dict[str, tuple[str, ...]]:
+    """For each field, what is in force and who said so."""
+    sources: Mapping[str, str] = shown["sources"]
+    proxy, entries, count = shown["http_proxy"], shown["no_proxy"], len(shown["ca_certificates"])
+    return {
+        "http_proxy": _origin(
+            sources.get("http_proxy", ""),
+            revision,
+            f"In force: `{proxy}`." if proxy else "None in force: every connection is direct.",
+            bool(proxy),
+        ),
+        "no_proxy": _origin(
+            sources.get("no_proxy", ""),
+            revision,
+            f"{text.plural(len(entries), 'entry', 'entries')} in force, reached directly."
+            if entries
+            else "No entry in force. Names, addresses, CIDR ranges, `*.` and ports are understood.",
+            bool(entries),
+        ),
+        "ca": _origin(
+            sources.get("ca", ""),
+            revision,
+            f"{text.plural(count, 'authority', 'authorities')} trusted beside the system's."
+            if count
+            else "The system's authorities are trusted. Add the one that your proxy inspects TLS with.",
+            bool(count),
+        ),
+        "user": _origin(
+            sources.get("user", ""),
+            revision,
+            f"In force: `{shown['user']}`." if shown["user"] else "No user: the proxy is not asked by name.",
+            bool(shown["user"]),
+        ),
+        "password": _origin(
+            sources.get("password", ""),
+            revision,
+            "Set; it is never shown." if shown["password_set"] else "",
+            bool(shown["password_set"]),
+        ),
+    }
+
+
+def _origin(source: str, revision: int, fact: str, is_set: bool) -> tuple[str, ...]:
+    if not is_set or not source:
+        return (fact,) if fact else ()
+    if source in {"saved", "console"}:
+        return (fact, f"Saved here, revision {revision}.")
+    return (fact, f"From `{source}`.")
+
+
+def outdated(views: Sequence[DefenderView]) -> tuple[OutdatedGroup, ...]:
+    """Defenders with older settings, by group and the revision they run."""
+    rows = [view.row for view in views if view.outdated]
+    counts = Counter((row.group, row.settings_revision or 0) for row in rows)
+    return tuple(
+        OutdatedGroup(
+            group,
+            revision,
+            count,
+            tuple(
+                row.name
+                for row in rows
+                if (row.group, row.settings_revision or 0) == (group, revision)
+            )[:_SHOWN],
+        )
+        for (group, revision), count in sorted(counts.items())
+    )
+
+
+def _panel(
+    visit: Visit, url: str, source: str, views: Sequence[DefenderView] | None = None
+) -> TestPanel:
+    if views is None:
+        views = fleet.defenders(visit.state, limit=1000).items
+    options = [(CONSOLE, "From Console")]
+    options += [(view.row.id, f"From {view.row.name}") for view in views if view.connected]
+    known = (
+        visit.state.settings.intel_url,
+        "https://registry-1.docker.io/v2/",
+        "https://hooks.slack.com/services/",
+    )
+    return TestPanel(url=url, sources=choices(options, source), known=known)
+
+
+async def _explained(visit: Visit, url: str) -> Explained:
+    url = url.strip()
+    if not url:
+        return Explained()
+    # While an address is typed its scheme is not there yet.
+    full = url if "://" in url else f"https://{url}"
+    try:
+        found = await operations.explain(visit.state, full, purpose_of(visit, full))
+    except GarrisonError as error:
+        message = f"{text.sentence(error.message)} {error.hint}".strip()
+        return Explained(url=url, error=message)
+    return explained(url, cast("Mapping[str, Any]", found))
+
+
+def explained(url: str, found: Mapping[str, Any], source: str = "Console") -> Explained:
+    """A route, as stops on the way."""
+    parts = urlsplit(str(found["url"]))
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
+    port = parts.port or {"https": 443, "wss": 443}.get(parts.scheme, 80)
+    proxy = found.get("proxy")
+    stops = [source, f"{host}:{port}"]
+    if proxy:
+        stops.insert(1, urlsplit(str(proxy)).netloc or str(proxy))
+    because = f"{text.sentence(str(found['because']))} Purpose: {found['purpose']}."
+    return Explained(url, tuple(stops), bool(proxy), because)

@@ -1,0 +1,222 @@
+"""Connection tests and failures as pages show them: where it stopped, who acts, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from garrison.console.pages import text
+
+ACTORS: Mapping[str, str] = {
+    "you": "You",
+    "proxy": "Whoever runs the proxy",
+    "destination": "Whoever runs the destination",
+    "network": "Whoever runs the network between",
+}
+STOPS: Mapping[str, str] = {
+    "resolve": "looking up the name",
+    "tcp": "opening the connection",
+    "proxy-tls": "TLS with the proxy",
+    "proxy-auth": "signing in at the proxy",
+    "tunnel": "asking the proxy for a tunnel",
+    "tls": "TLS with the destination",
+    "http": "the request itself",
+    "websocket": "opening the WebSocket",
+}
+_AT_PROXY = frozenset({"proxy-tls", "proxy-auth", "tunnel"})
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why something that needed the network did not work.
+
+    code: stable, for searching and for scripts. answer: what the proxy or the destination said,
+    kept raw; empty where nothing was said.
+    """
+
+    code: str
+    message: str
+    hint: str = ""
+    who: str = ""
+    hop: str = ""
+    answer: str = ""
+
+    @property
+    def actor(self) -> str:
+        """Who must act, in words; empty where it is not known."""
+        return ACTORS.get(self.who, "")
+
+    @property
+    def stop(self) -> str:
+        """At what it stopped, in words; empty where no connection was involved."""
+        return STOPS.get(self.hop, self.hop)
+
+    @property
+    def says(self) -> str:
+        """The label of the message: who said it."""
+        return "Proxy says" if self.hop in {"proxy-auth", "tunnel"} else "What happened"
+
+    @property
+    def about_proxy(self) -> bool:
+        """Whether the proxy settings are the place to repair it."""
+        return self.code.startswith("egress.") and self.who in {"you", "proxy"}
+
+
+def failure(error: object) -> Failure | None:
+    """The failure in a stored or answered error: a mapping, an object with its fields, or None."""
+    if error is None:
+        return None
+
+    def read(name: str) -> str:
+        value = error.get(name) if isinstance(error, Mapping) else getattr(error, name, "")
+        return value if isinstance(value, str) else ""
+
+    return Failure(
+        code=read("code"),
+        message=text.sentence(read("message")),
+        hint=text.sentence(read("hint")),
+        who=read("who"),
+        hop=read("hop"),
+        answer=raw_answer(
+            error.get("answer") if isinstance(error, Mapping) else getattr(error, "answer", None)
+        ),
+    )
+
+
+def raw_answer(answer: object) -> str:
+    """What was answered, as text: status line, headers, the kept piece of the body."""
+    if isinstance(answer, str):
+        return answer
+    if not isinstance(answer, Mapping):
+        return ""
+    lines = [str(answer[name]) for name in ("status_line", "status") if answer.get(name)][:1]
+    headers = answer.get("headers") or {}
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    lines += [f"{name}: {value}" for name, value in pairs]
+    if body := answer.get("body"):
+        lines += ["", str(body)]
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One row of a trace. state: `done`, `fail`, or `skip` for one that was not reached."""
+
+    name: str
+    state: str
+    detail: str
+    ms: float | None = None
+
+    @property
+    def shape(self) -> str:
+        return {"done": "done", "fail": "fail"}.get(self.state, "idle")
+
+
+@dataclass(frozen=True, slots=True)
+class TraceView:
+    """A finished connection test.
+
+    head, rest: the verdict, its first words strong.
+    """
+
+    url: str
+    ok: bool
+    head: str
+    rest: str
+    hops: tuple[Hop, ...]
+    failure: Failure | None
+    total: float
+    at: datetime
+    intercepted_by: str = ""
+    retry: bool = field(default=True)
+
+
+def trace_view(result: Mapping[str, Any], at: datetime) -> TraceView:
+    """A test's answer, with the hops that it did not come to."""
+    steps = [
+        Hop(
+            name=str(step["hop"]),
+            state="done" if step["ok"] else "fail",
+            detail=str(step.get("detail") or step.get("target") or ""),
+            ms=float(step.get("ms") or 0.0),
+        )
+        for step in result.get("trace", ())
+    ]
+    url, ok = str(result["url"]), bool(result["ok"])
+    route = result.get("route") or {}
+    wrong = failure(result.get("error"))
+    if not ok:
+        steps += [
+            Hop(name, "skip", "not reached") for name in _missing(steps, url, route.get("proxy"))
+        ]
+    head, rest = _verdict(url, ok, route, wrong, result.get("intercepted_by") or "")
+    return TraceView(
+        url=url,
+        ok=ok,
+        head=head,
+        rest=rest,
+        hops=tuple(steps),
+        failure=wrong,
+        total=sum(step.ms or 0.0 for step in steps),
+        at=at,
+        intercepted_by=str(result.get("intercepted_by") or ""),
+    )
+
+
+def expected(url: str, proxy: str | None) -> list[str]:
+    """The hops a connection to `url` makes, in order."""
+    scheme = urlsplit(url).scheme
+    hops = ["resolve", "tcp"]
+    if proxy:
+        if proxy.startswith("https://"):
+            hops.append("proxy-tls")
+        if scheme in {"https", "wss", "ws"}:
+            hops.append("tunnel")
+    if scheme in {"https", "wss"}:
+        hops.append("tls")
+    hops.append("websocket" if scheme in {"ws", "wss"} else "http")
+    return hops
+
+
+def _missing(steps: Sequence[Hop], url: str, proxy: str | None) -> list[str]:
+    hops = expected(url, proxy)
+    if not steps:
+        return hops
+    last = steps[-1].name
+    # proxy-auth is the tunnel's request refused; the tunnel itself was not opened.
+    place = hops.index("tunnel") - 1 if last == "proxy-auth" and "tunnel" in hops else -1
+    if last in hops:
+        place = hops.index(last)
+    elif last == "proxy-auth" and "tunnel" not in hops:
+        place = hops.index("http") - 1 if "http" in hops else len(hops)
+    return hops[place + 1 :]
+
+
+def _verdict(
+    url: str, ok: bool, route: Mapping[str, Any], wrong: Failure | None, by: str
+) -> tuple[str, str]:
+    host = urlsplit(url).hostname or url
+    proxy = str(route.get("proxy") or "")
+    if ok:
+        way = f"by {urlsplit(proxy).netloc or proxy}" if proxy else "directly"
+        inspected = f" TLS is inspected by “{by}”, which is trusted." if by else ""
+        return f"`{host}` answers,", f"reached {way}.{inspected}"
+    hop = wrong.hop if wrong else ""
+    name = urlsplit(proxy).hostname or proxy
+    if proxy and hop in _AT_PROXY:
+        return "Stopped at the proxy.", f"`{host}` was not reached; `{name}` was."
+    if proxy and hop in {"resolve", "tcp"}:
+        return (
+            "The proxy was not reached.",
+            f"`{name}` does not answer here, so nothing else was tried.",
+        )
+    if hop in {"http", "websocket"}:
+        return f"`{host}` was reached, and refused.", "The way there works."
+    if hop == "tls":
+        return f"`{host}` is not trusted.", "Something answered; its certificate was not accepted."
+    if hop:
+        return f"`{host}` was not reached.", f"It stopped at {STOPS.get(hop, hop)}."
+    return "The test could not be made.", ""
