@@ -11,6 +11,7 @@ import contextlib
 import ssl
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -43,7 +44,8 @@ class Interceptor:
     """A running interceptor in a network's `proxy` namespace.
 
     authority: signs the certificates it shows; in `origin` mode the Squid must trust it.
-    trust: the authority it verifies destinations with, as a PEM file.
+    trust: PEM files of the authorities it verifies destinations with; read for each connection,
+        so one may come into being later, such as the Console's own.
     """
 
     def __init__(
@@ -51,11 +53,11 @@ class Interceptor:
         net: Network,
         *,
         authority: Authority,
-        trust: Path,
+        trust: Sequence[Path],
         mode: Mode = "connect",
         namespace: Namespace = "proxy",
     ) -> None:
-        self.net, self.authority, self.trust = net, authority, trust
+        self.net, self.authority, self.trust = net, authority, list(trust)
         self.mode, self.namespace = mode, namespace
         self.port = 0
         self._stack = contextlib.ExitStack()
@@ -94,8 +96,8 @@ class Interceptor:
             self._records = Path(folder) / "records"
             self._records.mkdir()
             argv = [sys.executable, "-m", "lab.interceptor", f"--mode={self.mode}"]
-            argv += [f"--authority={self.authority.directory}", f"--trust={self.trust}"]
-            argv += [f"--records={self._records}"]
+            argv += [f"--authority={self.authority.directory}", f"--records={self._records}"]
+            argv += [f"--trust={file}" for file in self.trust]
             process = self.net.popen(
                 self.namespace,
                 argv,
@@ -118,9 +120,8 @@ class Interceptor:
 
 
 class _Server:
-    def __init__(self, authority: Authority, trust: Path, records: Path) -> None:
-        self.authority, self.records = authority, records
-        self.trust = ssl.create_default_context(cafile=str(trust))
+    def __init__(self, authority: Authority, trust: list[Path], records: Path) -> None:
+        self.authority, self.records, self.trust = authority, records, trust
         self.contexts: dict[str, ssl.SSLContext] = {}
         self.count = 0
 
@@ -129,6 +130,14 @@ class _Server:
         if host not in self.contexts:
             self.contexts[host] = self.authority.server_context(host)
         return self.contexts[host]
+
+    def verifying(self) -> ssl.SSLContext:
+        """For the connection to the destination."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        for file in self.trust:
+            if file.exists():
+                context.load_verify_locations(file)
+        return context
 
     def by_name(self) -> ssl.SSLContext:
         """Shows a certificate for whatever name the client asks for."""
@@ -172,7 +181,7 @@ class _Server:
         writer: asyncio.StreamWriter,
     ) -> None:
         there_reader, there_writer = await asyncio.open_connection(  # noqa: TID251 - the network
-            host, port, ssl=self.trust, server_hostname=host
+            host, port, ssl=self.verifying(), server_hostname=host
         )
         self.count += 1
         record = self.records / f"{self.count:04}.sent"
@@ -217,7 +226,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--mode", choices=get_args(Mode), required=True)
     parser.add_argument("--authority", type=Path, required=True)
-    parser.add_argument("--trust", type=Path, required=True)
+    parser.add_argument("--trust", type=Path, action="append", default=[])
     parser.add_argument("--records", type=Path, required=True)
     return parser.parse_args()
 

@@ -85,10 +85,17 @@ class Network:
     `addresses` maps every name to its IPv4 address. From `console` the proxy is
     `net.proxy_address("console")`, or `proxy.test`; from `remote` it is another address under
     the same name.
+
+    outside: names in `outside`, each with an address of its own.
+    public_ca: PEM file of an authority that the system's trust store in every namespace gets,
+        so that certificates in `outside` are as good as public ones.
     """
 
-    def __init__(self, outside: Sequence[str] = OUTSIDE_NAMES) -> None:
+    def __init__(
+        self, outside: Sequence[str] = OUTSIDE_NAMES, *, public_ca: Path | None = None
+    ) -> None:
         self.outside_names = tuple(outside)
+        self.public_ca = public_ca
         self.number = 0
         self._stack = contextlib.ExitStack()
 
@@ -290,7 +297,7 @@ class Network:
         )
 
     def _write_names(self, namespace: Namespace) -> None:
-        """`ip netns exec` binds these files over /etc."""
+        """`ip netns exec` binds these files and folders over those in /etc."""
         known = {PROXY_NAME: self.proxy_address(namespace)}
         if namespace == "proxy":
             known |= self.addresses
@@ -303,6 +310,8 @@ class Network:
         (folder / "hosts").write_text("\n".join(lines) + "\n")
         (folder / "resolv.conf").write_text("")
         (folder / "nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files\n")
+        if self.public_ca:
+            _trust(self.public_ca, folder / "ssl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +327,18 @@ class _Cable:
 def dial(address: str, port: int, timeout: float = 10) -> socket.socket:
     """A connected TCP socket; `timeout` in seconds stays on it."""
     return socket.create_connection((address, port), timeout)  # noqa: TID251 - not the product
+
+
+def _trust(authority: Path, folder: Path) -> None:
+    """Make `folder` this machine's /etc/ssl with one authority more.
+
+    In the bundle for most programs, and under its hash for those that look in the folder.
+    """
+    shutil.copytree("/etc/ssl", folder, symlinks=True)
+    bundle = folder / "certs/ca-certificates.crt"
+    bundle.write_text(bundle.read_text() + authority.read_text())
+    digest = run(["openssl", "x509", "-noout", "-subject_hash", "-in", authority]).stdout.strip()
+    (folder / f"certs/{digest}.0").write_text(authority.read_text())
 
 
 def within(path: Path, function: Callable[[], T]) -> T:

@@ -346,7 +346,7 @@ class Squid:
             host, port = self.upstream
             lines += [
                 f"cache_peer {host} parent {port} 0 originserver no-query no-digest no-delay "
-                f"name=recorder tls tls-cafile={folder}/trust.pem tls-default-ca=off ssldomain=localhost",
+                f"tls tls-cafile={folder}/trust.pem tls-default-ca=off ssldomain=localhost",
                 "never_direct allow all",
             ]
         return lines + self._access_rules()
