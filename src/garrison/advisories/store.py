@@ -1,0 +1,237 @@
+"""Reading the local advisories: one SQLite file that never changes, only gets replaced."""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from garrison.advisories.advisory import Advisory, Affected, AffectedRow, Reference
+from garrison.advisories.errors import SnapshotError
+from garrison.advisories.state import UpdateState, read_state
+
+SCHEMA = 1
+"""Raised when the tables or what is read from a record changes: then everything is loaded anew."""
+
+_HEAD = msgspec.json.Decoder(Advisory)
+_AFFECTED = msgspec.json.Decoder(Affected)
+_DETAIL = msgspec.json.Decoder(tuple[str, tuple[Reference, ...]])
+
+
+@dataclass(frozen=True, slots=True)
+class EcosystemState:
+    """One feed.
+
+    records: all that were read, withdrawn ones included, skipped ones not.
+    skipped: records that could not be read. notes: remarks about parts that cannot be used.
+    updated_at: RFC 3339; when the feed's content was last known to be current.
+    """
+
+    name: str
+    records: int
+    withdrawn: int
+    skipped: int
+    notes: int
+    updated_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedRecord:
+    """A record that could not be read, or (in notes) a part of one that cannot be used."""
+
+    ecosystem: str
+    id: str
+    reason: str
+
+
+def snapshot_path(data: Path) -> Path:
+    """The file that holds the advisories of a data directory."""
+    return data / "intel" / "advisories.db"
+
+
+class AdvisoryStore:
+    """One snapshot: everything it answers belongs to the same revision, as long as it is open.
+
+    Usable from several threads. Ask `reopened()` to follow updates.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the snapshot at `path`.
+
+        Raises:
+            FileNotFoundError: there is none.
+            SnapshotError: it cannot be read, or another version of Garrison wrote it.
+        """
+        self.path = path
+        self._identity = _identity(path)
+        # `immutable` is true to the letter: an update never writes into this file.
+        uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+        try:
+            self._db = sqlite3.connect(uri, uri=True, check_same_thread=False)
+            meta = dict(self._db.execute("SELECT name, value FROM meta").fetchall())
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        except sqlite3.Error as error:
+            raise SnapshotError(
+                f"the local advisories cannot be read: {error}",
+                "Run: garrison intel update",
+            ) from error
+        if version != SCHEMA:
+            self._db.close()
+            raise SnapshotError(
+                "the local advisories were written by another version of Garrison",
+                "Run: garrison intel update",
+            )
+        self.revision: str = meta["revision"]
+        self._updated_at: str = meta["updated_at"]
+        self._feeds: dict[str, EcosystemState] | None = None
+
+    @classmethod
+    def open(cls, data: Path) -> AdvisoryStore | None:
+        """The snapshot of a data directory; None when nothing was ever loaded."""
+        try:
+            return cls(snapshot_path(data))
+        except FileNotFoundError:
+            return None
+
+    def reopened(self) -> AdvisoryStore:
+        """This store, or a new one when the file was replaced since."""
+        try:
+            current = _identity(self.path)
+        except FileNotFoundError:
+            return self
+        return self if current == self._identity else AdvisoryStore(self.path)
+
+    def close(self) -> None:
+        """Let go of the file. Needed by nobody but tests: it is only read."""
+        self._db.close()
+
+    @property
+    def state(self) -> UpdateState:
+        """What the last update left beside the snapshot."""
+        return read_state(self.path.parent)
+
+    @property
+    def updated_at(self) -> str:
+        """RFC 3339: when an update last confirmed or changed anything here."""
+        return max([self._updated_at, *(feed.updated_at for feed in self.ecosystems())])
+
+    def ecosystems(self) -> list[EcosystemState]:
+        """The loaded feeds by name."""
+        confirmed = self.state.confirmed
+        rows = self._db.execute(
+            "SELECT name, records, withdrawn, skipped, notes, updated_at FROM feed ORDER BY name"
+        )
+        states = [EcosystemState(*row) for row in rows]
+        return [
+            replace(feed, updated_at=max(feed.updated_at, confirmed.get(feed.name, "")))
+            for feed in states
+        ]
+
+    def skipped(self) -> list[SkippedRecord]:
+        """Records that could not be read."""
+        return self._problems("skipped")
+
+    def notes(self) -> list[SkippedRecord]:
+        """Parts of records that cannot be used: entries without versions, bounds that are none."""
+        return self._problems("note")
+
+    def covers(self, ecosystem: str) -> bool:
+        """Whether anything is known about this ecosystem and release (`Debian:12`).
+
+        A feed that says nothing about a release does not make its packages sound.
+        """
+        row = self._db.execute(
+            "SELECT 1 FROM release JOIN feed ON feed.name IN (release.ecosystem, release.base)"
+            " WHERE release.ecosystem = ?",
+            (ecosystem,),
+        ).fetchone()
+        return row is not None
+
+    def lookup(self, ecosystem: str, names: Iterable[str]) -> Mapping[str, tuple[AffectedRow, ...]]:
+        """What is published about packages of these normalised names; withdrawn records are not.
+
+        One query for all names. A record that several feeds carry counts once, in the copy that
+        was modified last.
+        """
+        rows = self._db.execute(
+            "SELECT a.name, r.head, a.data, r.id, r.modified, a.record"
+            " FROM json_each(?) AS wanted"
+            " JOIN affected AS a ON a.ecosystem = ? AND a.name = wanted.value"
+            " JOIN record AS r ON r.key = a.record AND r.withdrawn = 0"
+            " ORDER BY a.name, r.id, r.modified DESC, a.record, a.entry",
+            (msgspec.json.encode(sorted(set(names))).decode(), ecosystem),
+        )
+        found: dict[str, list[AffectedRow]] = {}
+        heads: dict[int, Advisory] = {}
+        winner: tuple[str, str, int] | None = None
+        for name, head, data, id, _modified, record in rows:
+            if winner is None or winner[:2] != (name, id):
+                winner = (name, id, record)
+            elif winner[2] != record:
+                continue
+            if record not in heads:
+                heads[record] = _HEAD.decode(head)
+            found.setdefault(name, []).append(AffectedRow(heads[record], _AFFECTED.decode(data)))
+        return {name: tuple(entries) for name, entries in found.items()}
+
+    def related(self, identifiers: Iterable[str]) -> Mapping[str, tuple[Advisory, ...]]:
+        """Per identifier, the records that carry it as id, alias or upstream; not withdrawn ones.
+
+        Details and affected packages are left out.
+        """
+        rows = self._db.execute(
+            "SELECT i.identifier, r.head FROM json_each(?) AS wanted"
+            " JOIN identifier AS i ON i.identifier = wanted.value"
+            " JOIN record AS r ON r.key = i.record AND r.withdrawn = 0"
+            " ORDER BY i.identifier, r.id, r.modified",
+            (msgspec.json.encode(sorted(set(identifiers))).decode(),),
+        )
+        found: dict[str, list[Advisory]] = {}
+        for identifier, head in rows:
+            found.setdefault(identifier, []).append(_HEAD.decode(head))
+        return {identifier: tuple(records) for identifier, records in found.items()}
+
+    def advisory(self, id: str) -> Advisory | None:
+        """The whole record of that id, withdrawn or not; of several copies the latest."""
+        row = self._db.execute(
+            "SELECT key, head, detail FROM record WHERE id = ? ORDER BY modified DESC LIMIT 1",
+            (id,),
+        ).fetchone()
+        if row is None:
+            return None
+        key, head, detail = row
+        details, references = _DETAIL.decode(zlib.decompress(detail))
+        entries = self._db.execute(
+            "SELECT data FROM affected WHERE record = ? ORDER BY ecosystem, name, entry", (key,)
+        )
+        return replace(
+            _HEAD.decode(head),
+            details=details,
+            references=references,
+            affected=tuple(_AFFECTED.decode(data) for (data,) in entries),
+        )
+
+    def records_of(self, identifier: str) -> list[str]:
+        """Ids of the records that carry this identifier (a CVE, say), withdrawn ones included."""
+        rows: Iterable[Any] = self._db.execute(
+            "SELECT DISTINCT r.id FROM identifier AS i JOIN record AS r ON r.key = i.record"
+            " WHERE i.identifier = ? ORDER BY r.id",
+            (identifier,),
+        )
+        return [id for (id,) in rows]
+
+    def _problems(self, kind: str) -> list[SkippedRecord]:
+        rows = self._db.execute(
+            "SELECT feed, id, reason FROM problem WHERE kind = ? ORDER BY feed, id, reason", (kind,)
+        )
+        return [SkippedRecord(*row) for row in rows]
+
+
+def _identity(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return (status.st_dev, status.st_ino, status.st_mtime_ns)
