@@ -80,6 +80,13 @@ def ecosystem_of(package: Package) -> str:
     return _ECOSYSTEMS.get(package.type, package.type)
 
 
+def full_name(package: Package) -> str:
+    """The name people know it by: with npm's scope, Maven's group, Go's path (`@types/node`)."""
+    if not package.namespace or package.type in _DISTRIBUTIONS:
+        return package.name
+    return f"{package.namespace}{_JOINTS.get(package.type, '/')}{package.name}"
+
+
 def subject_of(package: Package) -> Subject | None:
     """What to ask for `package`; None for files of a distribution package, which is asked itself.
 
@@ -92,8 +99,7 @@ def subject_of(package: Package) -> Subject | None:
     if package.position == "owned":
         return None
     ecosystem = ecosystem_of(package)
-    joint = _JOINTS.get(package.type, "/")
-    full = f"{package.namespace}{joint}{package.name}" if package.namespace else package.name
+    full = full_name(package)
     version = package.version
     if package.type == "golang" and full in {"stdlib", "toolchain"}:
         version = from_go_toolchain(version)

@@ -1,0 +1,106 @@
+"""A report as one JSON document: the shape in docs/reference, schema 1.
+
+Fields are only ever added.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from garrison.findings import Finding, ScanReport, full_name
+from garrison.packages import Package
+from garrison.reports.summary import summarize
+
+SCHEMA = 1
+
+
+def as_document(report: ScanReport, *, now: datetime | None = None) -> dict[str, Any]:
+    """The whole report. now: for `intel.age`, seconds; without it the age is null."""
+    inventory = report.inventory
+    os = inventory.os
+    return {
+        "schema": SCHEMA,
+        "complete": report.complete,
+        "warnings": list(report.warnings),
+        "intel": {
+            "revision": report.intel_revision or None,
+            "updated_at": report.intel_updated_at or None,
+            "age": _age(report.intel_updated_at, now),
+            "missing_ecosystems": list(report.missing_ecosystems),
+        },
+        "image": {
+            "reference": inventory.reference,
+            "digest": inventory.digest,
+            "platform": inventory.platform,
+            "os": None
+            if os is None
+            else {"id": os.id, "version_id": os.version_id, "name": os.pretty_name or None},
+            "layers": [
+                {"digest": layer.digest, "diff_id": layer.diff_id, "size": layer.size}
+                for layer in inventory.layers
+            ],
+        },
+        "summary": summarize(report.findings),
+        "findings": [finding_document(finding) for finding in report.findings],
+        "packages": [_listed_package(package) for package in inventory.packages],
+        "skipped": [
+            {"path": item.path, "layer": item.layer, "code": item.code, "reason": item.reason}
+            for item in inventory.skipped
+        ],
+        "duration": round(inventory.duration, 3),
+    }
+
+
+def finding_document(finding: Finding) -> dict[str, Any]:
+    """One finding."""
+    match = finding.match
+    return {
+        "id": match.id,
+        "aliases": list(match.aliases),
+        "package": package_document(finding.package),
+        "severity": match.severity.label,
+        "severity_source": match.severity_source or None,
+        "cvss": [{"vector": item.vector, "score": item.score} for item in match.cvss],
+        "fixed_in": match.fixed_in or None,
+        "layer": finding.package.layer,
+        "diff_id": finding.package.diff_id,
+        "evidence": match.evidence,
+        "records": list(match.records),
+        "summary": match.summary,
+        "published": match.published or None,
+        "epss": None,
+        "kev": None,
+        "url": match.url,
+    }
+
+
+def package_document(package: Package) -> dict[str, Any]:
+    """What a finding says of its package."""
+    document = {
+        "type": package.type,
+        "name": full_name(package),
+        "version": package.version,
+        "purl": package.purl,
+        "path": package.path,
+    }
+    if package.source or package.distro:
+        document["source"] = package.source or package.name
+        document["source_version"] = package.source_version or package.version
+    return document
+
+
+def _listed_package(package: Package) -> dict[str, Any]:
+    return {
+        **package_document(package),
+        "layer": package.layer,
+        "diff_id": package.diff_id,
+        "position": package.position,
+        "owner": package.owner or None,
+    }
+
+
+def _age(updated_at: str, now: datetime | None) -> int | None:
+    if not updated_at or now is None:
+        return None
+    return max(0, int((now - datetime.fromisoformat(updated_at)).total_seconds()))
