@@ -1,0 +1,94 @@
+"""A scan: from an image's source to what is installed, and on to what is wrong with it.
+
+`read_image` needs no advisories, so a Defender sends its result to the Console; `scan_image` is
+the whole of it for the command line. Both block, and run in any thread.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from garrison.images import ImageContent, ImageSource, Progress, merge
+from garrison.packages import Inventory, Layer
+from garrison.packages.readers import Assembled, PackageFiles, assemble
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from garrison.advisories import AdvisoryStore
+    from garrison.findings.finding import ScanReport
+
+MAX_SECONDS = 3600.0
+"""Seconds that reading one image may take."""
+
+
+def read_image(
+    source: ImageSource,
+    *,
+    threads: int = 2,
+    progress: Progress | None = None,
+    seconds: float = MAX_SECONDS,
+    clock: Callable[[], float] = time.monotonic,
+) -> Inventory:
+    """Everything installed in the image of `source`.
+
+    progress: called with bytes done, bytes in all and the step, from the reading threads; what
+        it raises ends the scan. seconds: for the whole of it.
+
+    Raises:
+        ImageError: the image cannot be read; a broken file inside it is only `skipped`.
+        EgressError: the way to its registry failed.
+    """
+    began = clock()
+    content = source.read(PackageFiles(), threads=threads, progress=progress, seconds=seconds)
+    if progress is not None:
+        progress(0, 0, "packages")
+    return _inventory(content, assemble(merge(content.contents), content.layers), clock() - began)
+
+
+def scan_image(
+    source: ImageSource,
+    store: AdvisoryStore,
+    *,
+    threads: int = 2,
+    progress: Progress | None = None,
+    seconds: float = MAX_SECONDS,
+) -> ScanReport:
+    """`read_image`, and the findings in it by the advisories in `store`."""
+    from garrison.findings.match import match_inventory
+
+    inventory = read_image(source, threads=threads, progress=progress, seconds=seconds)
+    report = match_inventory(inventory, store)
+    warnings = (*report.warnings, *warnings_about(inventory))
+    return replace(report, warnings=warnings)
+
+
+def warnings_about(inventory: Inventory) -> tuple[str, ...]:
+    """What a reader of a report about `inventory` should know before believing it."""
+    distributions = [p for p in inventory.packages if p.type in ("deb", "apk", "rpm")]
+    if inventory.os and not distributions and not inventory.unreadable:
+        return (
+            f"{inventory.os.pretty_name or inventory.os.id} without a package database: packages "
+            "of the distribution cannot be listed",
+        )
+    return ()
+
+
+def _inventory(content: ImageContent, found: Assembled, duration: float) -> Inventory:
+    return Inventory(
+        reference=content.reference,
+        digest=content.digest,
+        platform=content.platform,
+        os=found.os,
+        layers=tuple(
+            Layer(layer.digest, layer.diff_id, layer.size, layer.created_by)
+            for layer in content.layers
+        ),
+        packages=found.packages,
+        skipped=found.skipped,
+        unreadable=found.unreadable,
+        duration=duration,
+        labels=dict(content.labels),
+    )

@@ -1,0 +1,243 @@
+"""Images on disk: OCI layouts, archives of `docker save`, root file systems."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from garrison.images import limits
+from garrison.images.blobs import BlobImage, verified
+from garrison.images.content import Broken, FileError, LayerContent, Wanted
+from garrison.images.errors import BadManifestError, ImageError, NotFoundError, TooLargeError
+from garrison.images.manifest import Descriptor, Index, Platform, choose, parse_manifest
+from garrison.images.read import ImageContent, LayerInfo, Progress
+from garrison.images.reference import Digest
+from garrison.images.stream import Guard
+
+REF_NAME = "org.opencontainers.image.ref.name"
+CONTAINERD_NAME = "io.containerd.image.name"
+_NOT_FILES = frozenset({"proc", "sys", "dev"})
+"""Folders at the top of a running system that hold no files of it."""
+
+
+class _FileBlob:
+    """A file as a blob."""
+
+    def __init__(self, path: Path) -> None:
+        self._file: BinaryIO = path.open("rb", buffering=0)
+
+    def readinto(self, buffer: memoryview) -> int:
+        return self._file.readinto(buffer) or 0  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _LayoutStore:
+    """The blobs of an OCI layout."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def manifest(self, descriptor: Descriptor) -> bytes:
+        path = self._path(descriptor.digest)
+        return _small_file(path, limits.MAX_MANIFEST)
+
+    def open(self, digest: Digest, size: int) -> _FileBlob:
+        try:
+            return _FileBlob(self._path(digest))
+        except OSError as error:
+            raise _cannot_read(self._path(digest), error) from None
+
+    def _path(self, digest: Digest) -> Path:
+        return self._folder / "blobs" / digest.algorithm / digest.hex
+
+
+class LayoutSource:
+    """`oci:DIR`, `oci:DIR:TAG` or `oci:DIR@DIGEST`: an OCI image layout.
+
+    Source: OCI image spec, image-layout.md.
+    """
+
+    def __init__(self, text: str, platform: Platform | None) -> None:
+        self._folder, self._name = _split_layout(text)
+        self._platform = platform
+
+    @property
+    def reference(self) -> str:
+        if self._name.startswith("sha"):
+            return f"oci:{self._folder}@{self._name}"
+        return f"oci:{self._folder}:{self._name}" if self._name else f"oci:{self._folder}"
+
+    def read(
+        self,
+        wanted: Wanted,
+        *,
+        threads: int = 2,
+        progress: Progress | None = None,
+        seconds: float = limits.MAX_SECONDS,
+    ) -> ImageContent:
+        guard = Guard(seconds)
+        store = _LayoutStore(self._folder)
+        descriptor = self._select()
+        data = verified(store.manifest(descriptor), descriptor.digest)
+        image = BlobImage(
+            self.reference, store, data, descriptor.media_type, descriptor.digest, self._platform
+        )
+        return image.read(wanted, threads=threads, progress=progress, guard=guard)
+
+    def _select(self) -> Descriptor:
+        """The entry of `index.json` that is meant: by name, else the only one, else by platform."""
+        path = self._folder / "index.json"
+        index = parse_manifest(_small_file(path, limits.MAX_MANIFEST))
+        if not isinstance(index, Index) or not index.manifests:
+            raise BadManifestError(f"{path} names no images")
+        found = [d for d in index.manifests if not self._name or self._name in _names(d)]
+        names = sorted({name for d in index.manifests for name in _names(d)} - {""})
+        if not found:
+            raise NotFoundError(
+                f"{self._folder} has no image {self._name!r}",
+                f"It has: {', '.join(names[:20])}." if names else "",
+            )
+        if len(found) == 1:
+            return found[0]
+        if len({name for d in found for name in _names(d) if not name.startswith("sha")}) > 1:
+            raise NotFoundError(
+                f"{self._folder} has {len(found)} images",
+                f"Choose one with oci:DIR:TAG. It has: {', '.join(names[:20])}.",
+            )
+        return choose(Index(tuple(found)), self._platform or Platform.of_this_node())
+
+
+def _names(descriptor: Descriptor) -> set[str]:
+    given = descriptor.annotations
+    return {str(descriptor.digest), given.get(REF_NAME, ""), given.get(CONTAINERD_NAME, "")} - {""}
+
+
+def _split_layout(text: str) -> tuple[Path, str]:
+    whole = Path(text)
+    if whole.is_dir():
+        return whole, ""
+    folder, at, digest = text.rpartition("@")
+    if not at:
+        folder, colon, digest = text.rpartition(":")
+        # A registry's port or a name with slashes may follow the folder as well.
+        while colon and not Path(folder).is_dir():
+            folder, colon, rest = folder.rpartition(":")
+            digest = f"{rest}:{digest}"
+    if folder and Path(folder).is_dir():
+        return Path(folder), digest
+    raise NotFoundError(f"{text} is not a folder")
+
+
+class RootfsSource:
+    """`rootfs:DIR`: a folder that is the root of a system; links in it stay inside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        if not folder.is_dir():
+            raise NotFoundError(f"{folder} is not a folder")
+
+    @property
+    def reference(self) -> str:
+        return f"rootfs:{self._folder}"
+
+    def read(
+        self,
+        wanted: Wanted,
+        *,
+        threads: int = 2,
+        progress: Progress | None = None,
+        seconds: float = limits.MAX_SECONDS,
+    ) -> ImageContent:
+        content = _walk_folder(self._folder, wanted, Guard(seconds))
+        return ImageContent(
+            self.reference, "", str(Platform.of_this_node()), (LayerInfo("", "", 0),), (content,)
+        )
+
+
+def _walk_folder(root: Path, wanted: Wanted, guard: Guard) -> LayerContent:
+    content = LayerContent()
+    for folder, path, entry in _scan(root, guard, content):
+        name = path.encode("utf-8", "surrogateescape")
+        content.entries += 1
+        if content.entries > limits.MAX_ENTRIES:
+            raise TooLargeError(f"{root} has more than {limits.MAX_ENTRIES} entries")
+        if entry.is_symlink():
+            content.symlinks[_printable(path)] = _printable(
+                os.readlink(os.path.join(folder, entry.name))
+            )
+        elif (
+            (name.endswith(wanted.suffixes) or wanted.infix in name)
+            and wanted.accepts(path)
+            and entry.is_file(follow_symlinks=False)
+        ):
+            content.files[_printable(path)] = _file_facts(entry.path, path, wanted)
+    return content
+
+
+def _scan(
+    root: Path, guard: Guard, content: LayerContent
+) -> Iterator[tuple[str, str, os.DirEntry[str]]]:
+    """Every entry below `root` that is not a folder: its folder, its path in the image, itself."""
+    waiting = [(os.fspath(root), "")]
+    while waiting:
+        guard.check()
+        folder, prefix = waiting.pop()
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            content.files[_printable(prefix)] = Broken("images.unreadable_folder", _why(error))
+            continue
+        for entry in entries:
+            path = f"{prefix}/{entry.name}" if prefix else entry.name
+            if not entry.is_dir(follow_symlinks=False):
+                yield folder, path, entry
+            elif path not in _NOT_FILES:
+                waiting.append((entry.path, path))
+
+
+def _file_facts(place: str, path: str, wanted: Wanted) -> object | None:
+    try:
+        # Between the look and the opening the file may have become a link or a pipe.
+        descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb", buffering=0) as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return None
+            data = file.read(limits.MAX_KEPT_FILE + 1) or b""
+    except OSError as error:
+        return Broken("images.unreadable_file", _why(error))
+    if len(data) > limits.MAX_KEPT_FILE:
+        return Broken(TooLargeError.code, f"more than {limits.MAX_KEPT_FILE} bytes")
+    try:
+        return wanted.read(path, data)
+    except FileError as error:
+        return Broken(error.code, error.message)
+
+
+def _small_file(path: Path, limit: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise _cannot_read(path, error) from None
+    if len(data) > limit:
+        raise TooLargeError(f"{path} has more than {limit} bytes")
+    return data
+
+
+def _cannot_read(path: Path, error: OSError) -> ImageError:
+    if isinstance(error, FileNotFoundError):
+        return NotFoundError(f"{path} does not exist")
+    return ImageError(f"{path} cannot be read: {_why(error)}")
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+def _printable(path: str) -> str:
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

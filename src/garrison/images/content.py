@@ -1,0 +1,81 @@
+"""What one layer holds, as far as anybody asked: the result of walking its tar."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from garrison.errors import GarrisonError
+
+
+class FileError(GarrisonError):
+    """A file inside a layer cannot be understood. Readers raise it; the scan goes on."""
+
+    code = "packages.unreadable"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """Stands for a file that was asked for and could not be read."""
+
+    code: str
+    reason: str
+
+
+class Wanted(Protocol):
+    """Which files of an image are read, and what is kept of them.
+
+    A file is looked at when its path ends in one of `suffixes` or contains `infix`, and read when
+    `accepts` agrees. `read` says what to remember of it: layers are large, so the bytes
+    themselves are not kept. Facts must not depend on the path: hard links share them.
+    """
+
+    @property
+    def suffixes(self) -> tuple[bytes, ...]: ...
+
+    @property
+    def infix(self) -> bytes: ...
+
+    def accepts(self, path: str) -> bool:
+        """Whether `path`, which has a suffix or folder, is really of interest."""
+        ...
+
+    def read(self, path: str, data: bytes) -> object | None:
+        """Facts about the file; None when there are none. Raises FileError."""
+        ...
+
+
+@dataclass(slots=True)
+class LayerContent:
+    """The files of interest of one layer, and what it takes away from those below.
+
+    Paths have no leading slash and no `.` or `..`.
+
+    files: path to facts, to `Broken`, or to None for a file that was read and tells nothing.
+    whiteouts: deleted paths. opaque: folders that hide what lower layers have in them.
+    symlinks: path to target, as written.
+    hard_links: wanted path to the file it names, where that was not read.
+    folders, others: hashes of the paths of all folders, and of everything else; eight bytes
+        each, so that "this file replaced that folder" is known without keeping a million names.
+    """
+
+    files: dict[str, object] = field(default_factory=dict)
+    whiteouts: list[str] = field(default_factory=list)
+    opaque: list[str] = field(default_factory=list)
+    symlinks: dict[str, str] = field(default_factory=dict)
+    hard_links: dict[str, str] = field(default_factory=dict)
+    folders: array[int] = field(default_factory=lambda: array("q"))
+    others: array[int] = field(default_factory=lambda: array("q"))
+    entries: int = 0
+
+
+def path_hash(path: str) -> int:
+    """The hash of a path in `LayerContent.folders` and `others`; differs between processes.
+
+    64-bit SipHash under a random key: an image cannot provoke collisions.
+    """
+    return hash(path.encode("utf-8", "replace"))

@@ -1,0 +1,205 @@
+"""Reading all layers of an image at once: what every source of images is made with."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+from garrison.images import limits
+from garrison.images.content import LayerContent, Wanted
+from garrison.images.reference import Digest
+from garrison.images.stream import Guard, StopError, VerifiedBlob, read_layer
+
+Progress: TypeAlias = Callable[[int, int, str], None]
+"""Called with bytes done, bytes in all (0: unknown) and the step: `manifest` or `layers`.
+
+From several threads, never from two at once. What it raises ends the reading and comes out of it.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerInfo:
+    """A layer of an image. digest: verified, of the compressed blob; empty where there is none."""
+
+    digest: str
+    diff_id: str
+    size: int
+    created_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageContent:
+    """All that was read of an image; `layers` and `contents` oldest first, of equal length.
+
+    digest: of the manifest; where there is none, the image id; empty for a root file system.
+    """
+
+    reference: str
+    digest: str
+    platform: str
+    layers: tuple[LayerInfo, ...]
+    contents: tuple[LayerContent, ...]
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+class ImageSource(Protocol):
+    """Somewhere an image can be read from."""
+
+    @property
+    def reference(self) -> str:
+        """What names the image, as a report shows it."""
+        ...
+
+    def read(
+        self,
+        wanted: Wanted,
+        *,
+        threads: int = 2,
+        progress: Progress | None = None,
+        seconds: float = limits.MAX_SECONDS,
+    ) -> ImageContent:
+        """Read the image once; blocking.
+
+        seconds: for everything.
+
+        Raises:
+            ImageError: it cannot be had or is not what its digests say.
+            EgressError: the way to it failed.
+        """
+        ...
+
+
+class OpenBlob(Protocol):
+    """A blob that flows and is closed at the end."""
+
+    def readinto(self, buffer: memoryview, /) -> int: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LayerJob:
+    """One layer to read. open: starts it from the beginning, again if need be."""
+
+    digest: Digest
+    size: int
+    open: Callable[[], OpenBlob]
+
+
+class Meter:
+    """Adds up the progress of several threads."""
+
+    def __init__(self, progress: Progress | None, total: int, step: str = "layers") -> None:
+        self._progress = progress
+        self._total = total
+        self._step = step
+        self._done = 0
+        self._lock = threading.Lock()
+
+    def add(self, count: int) -> None:
+        """Some more bytes are done."""
+        if self._progress is not None:
+            with self._lock:
+                self._done += count
+                self._progress(self._done, self._total, self._step)
+
+
+def read_layers(
+    jobs: Sequence[LayerJob],
+    wanted: Wanted,
+    *,
+    threads: int,
+    progress: Progress | None,
+    guard: Guard,
+) -> tuple[LayerContent, ...]:
+    """Read the layers, largest first, equal ones once; the first failure ends all."""
+    meter = Meter(progress, sum({str(job.digest): job.size for job in jobs}.values()))
+    unique = {str(job.digest): job for job in jobs}
+    waiting = sorted(unique.values(), key=lambda job: job.size)
+    contents: dict[str, LayerContent] = {}
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        while not failures:
+            try:
+                job = waiting.pop()
+            except IndexError:
+                return
+            try:
+                contents[str(job.digest)] = _read_one(job, wanted, meter, guard)
+            except BaseException as error:
+                failures.append(error)
+                guard.stop()
+
+    _run(work, min(threads, len(waiting)), guard)
+    if failures:
+        raise next((e for e in failures if not isinstance(e, StopError)), failures[0])
+    return tuple(contents[str(job.digest)] for job in jobs)
+
+
+def _run(work: Callable[[], None], threads: int, guard: Guard) -> None:
+    if threads <= 1:
+        work()
+        return
+    workers = [
+        threading.Thread(target=work, name=f"layer-{number}", daemon=True)
+        for number in range(threads)
+    ]
+    for worker in workers:
+        worker.start()
+    try:
+        for worker in workers:
+            worker.join()
+    except BaseException:
+        guard.stop()
+        raise
+
+
+def _read_one(job: LayerJob, wanted: Wanted, meter: Meter, guard: Guard) -> LayerContent:
+    content = _pass(job, wanted, guard, meter.add)
+    if content.hard_links:
+        _find_linked(job, content, wanted, guard)
+    return content
+
+
+def _pass(
+    job: LayerJob, wanted: Wanted, guard: Guard, progress: Callable[[int], None] | None
+) -> LayerContent:
+    source = job.open()
+    try:
+        return read_layer(VerifiedBlob(source, job.digest, job.size, progress), wanted, guard)
+    finally:
+        source.close()
+
+
+def _find_linked(job: LayerJob, content: LayerContent, wanted: Wanted, guard: Guard) -> None:
+    """Read the layer once more for files that only hard links made interesting.
+
+    pnpm keeps `package.json` in a store under a hash and links it into place; where the store
+    comes first in the tar, its file looks like nothing of interest.
+    """
+    linked = _Linked(content.hard_links, wanted)
+    found = _pass(job, linked, guard, None).files
+    for path, target in list(content.hard_links.items()):
+        if target in found:
+            content.files[path] = found[target]
+            del content.hard_links[path]
+
+
+class _Linked:
+    """Wants the files that hard links name, and reads them as what the links call them."""
+
+    suffixes = (b"",)
+    infix = b"/"
+
+    def __init__(self, links: dict[str, str], wanted: Wanted) -> None:
+        self._name_of = {target: path for path, target in links.items()}
+        self._wanted = wanted
+
+    def accepts(self, path: str) -> bool:
+        return path in self._name_of
+
+    def read(self, path: str, data: bytes) -> object | None:
+        return self._wanted.read(self._name_of[path], data)

@@ -1,0 +1,201 @@
+"""From the facts in an image's files to its packages: where, whose, and from which layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from garrison.images import Broken, Entry, FileView, LayerInfo
+from garrison.packages.package import OperatingSystem, Package, Position, Skipped
+from garrison.packages.purl import purl
+from garrison.packages.readers import npm, python
+from garrison.packages.readers.facts import Database, DistributionPackage, FileList, Named
+from garrison.packages.readers.files import is_database, is_database_folder
+from garrison.packages.readers.osrelease import distro
+
+OS_RELEASE = ("etc/os-release", "usr/lib/os-release")
+DPKG_STATUS = "var/lib/dpkg/status"
+DPKG_STATUS_D = "var/lib/dpkg/status.d"
+DPKG_INFO = "var/lib/dpkg/info"
+APK_INSTALLED = ("lib/apk/db/installed", "usr/lib/apk/db/installed")
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """What the files of an image say. unreadable: paths of package databases among `skipped`."""
+
+    os: OperatingSystem | None
+    packages: tuple[Package, ...]
+    skipped: tuple[Skipped, ...]
+    unreadable: tuple[str, ...]
+    databases: int
+    """Package databases of the distribution that were found, readable or not."""
+
+
+def assemble(view: FileView, layers: Sequence[LayerInfo]) -> Assembled:
+    """The packages in `view`; `layers` as the entries of the view number them."""
+    return _Assembly(view, layers).run()
+
+
+class _Assembly:
+    def __init__(self, view: FileView, layers: Sequence[LayerInfo]) -> None:
+        self.view = view
+        self.layers = layers
+        self.os = _operating_system(view)
+        self.distro = distro(self.os)
+        self.packages: list[Package] = []
+        self.owners: dict[str, str] = {}
+        self.databases = 0
+
+    def run(self) -> Assembled:
+        self._dpkg()
+        self._apk()
+        for path, entry in self.view.files.items():
+            if isinstance(entry.facts, Named):
+                self.packages.append(self._named(path, entry, entry.facts))
+        self.packages.sort(key=lambda p: (p.type, p.namespace, p.name, p.version, p.path))
+        skipped = tuple(self._skipped())
+        return Assembled(
+            self.os,
+            tuple(self.packages),
+            skipped,
+            tuple(s.path for s in skipped if is_database(s.path) or is_database_folder(s.path)),
+            self.databases,
+        )
+
+    def _dpkg(self) -> None:
+        self._database("deb", self.view.resolve(DPKG_STATUS))
+        info = self.view.resolve(DPKG_INFO) + "/"
+        status_d = self.view.resolve(DPKG_STATUS_D) + "/"
+        for path in list(self.view.files):
+            if path.startswith(status_d):
+                if not path.endswith(".md5sums"):
+                    self._database("deb", path)
+                else:
+                    self._file_list(path, path.removeprefix(status_d).removesuffix(".md5sums"))
+            elif path.startswith(info):
+                name = path.removeprefix(info).removesuffix(".list")
+                self._file_list(path, name.partition(":")[0])
+
+    def _apk(self) -> None:
+        for path in dict.fromkeys(map(self.view.resolve, APK_INSTALLED)):
+            self._database("apk", path)
+
+    def _database(self, type: str, path: str) -> None:
+        """Add the packages of the database at `path`, each with the layer that brought it."""
+        entry = self.view.files.get(path)
+        if entry is None:
+            return
+        self.databases += 1
+        if not isinstance(entry.facts, Database):
+            return
+        layer_of = _layers_of(entry)
+        for package in entry.facts.packages:
+            self.packages.append(self._distribution(type, path, package, layer_of[package]))
+        for owned, owner in entry.facts.owned.items():
+            self.owners[self.view.resolve(owned)] = owner
+
+    def _file_list(self, path: str, owner: str) -> None:
+        facts = self.view.files[path].facts
+        if isinstance(facts, FileList):
+            for owned in facts.paths:
+                self.owners[self.view.resolve(owned)] = owner
+
+    def _distribution(
+        self, type: str, path: str, package: DistributionPackage, layer: int
+    ) -> Package:
+        namespace = self.os.id if self.os else {"deb": "debian", "apk": "alpine"}[type]
+        release = f"{namespace}-{self.os.version_id}" if self.os and self.os.version_id else ""
+        return Package(
+            type=type,
+            namespace=namespace,
+            name=package.name,
+            version=package.version,
+            purl=purl(
+                type,
+                namespace,
+                package.name,
+                package.version,
+                {"arch": package.arch, "distro": release},
+            ),
+            path=path,
+            arch=package.arch,
+            distro=self.distro,
+            source=package.source,
+            source_version=package.source_version,
+            layer=self.layers[layer].digest,
+            diff_id=self.layers[layer].diff_id,
+        )
+
+    def _named(self, path: str, entry: Entry, facts: Named) -> Package:
+        if path.endswith("package.json"):
+            return self._package("npm", *npm.split_scope(facts.name), path, entry, npm.position)
+        return self._package("pypi", "", facts.name, path, entry, python.position)
+
+    def _package(
+        self,
+        type: str,
+        namespace: str,
+        name: str,
+        path: str,
+        entry: Entry,
+        position: Callable[[str], Position],
+    ) -> Package:
+        facts = entry.facts
+        assert isinstance(facts, Named)
+        owner = self._owner(path)
+        layer = self.layers[_first_layer(entry)]
+        return Package(
+            type=type,
+            namespace=namespace,
+            name=name,
+            version=facts.version,
+            purl=purl(type, namespace, name, facts.version),
+            path=path,
+            position="owned" if owner else position(path),
+            owner=owner,
+            layer=layer.digest,
+            diff_id=layer.diff_id,
+        )
+
+    def _owner(self, path: str) -> str:
+        """The distribution package that brought `path`, or the egg-info folder it is in."""
+        return self.owners.get(path, "")
+
+    def _skipped(self) -> Iterator[Skipped]:
+        for path, entry in sorted(self.view.files.items()):
+            if isinstance(entry.facts, Broken):
+                layer = self.layers[entry.layer]
+                yield Skipped(
+                    path, layer.digest or layer.diff_id, entry.facts.code, entry.facts.reason
+                )
+
+
+def _operating_system(view: FileView) -> OperatingSystem | None:
+    for path in OS_RELEASE:
+        entry = view.get(path)
+        if entry is not None and isinstance(entry.facts, OperatingSystem):
+            return entry.facts
+    return None
+
+
+def _layers_of(entry: Entry) -> dict[DistributionPackage, int]:
+    """For each package, the layer since which it has been in the database in this version.
+
+    Every `apt-get install` writes the whole file again, so the newest file says nothing.
+    """
+    since: dict[DistributionPackage, int] = {}
+    for older in reversed(list(entry.history())):
+        if isinstance(older.facts, Database):
+            since = {p: since.get(p, older.layer) for p in older.facts.packages}
+    return since
+
+
+def _first_layer(entry: Entry) -> int:
+    """The layer since which the file has named the same package and version."""
+    layer = entry.layer
+    for older in entry.history():
+        if older.facts != entry.facts:
+            break
+        layer = older.layer
+    return layer

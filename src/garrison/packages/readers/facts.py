@@ -1,0 +1,60 @@
+"""What readers find out, before anybody knows where in an image it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from garrison.images import FileError
+
+MAX_FIELD = 512
+"""Characters of a name or version; npm allows 214, Debian's longest have 80."""
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A package that a file of its own describes."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class DistributionPackage:
+    """An entry of a distribution's package database."""
+
+    name: str
+    version: str
+    arch: str
+    source: str
+    source_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A package database. owned: path without leading slash to the package that owns it, for
+    the files that other readers would take for packages of their own."""
+
+    packages: tuple[DistributionPackage, ...]
+    owned: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FileList:
+    """Files of interest that one distribution package owns, without leading slash."""
+
+    paths: tuple[str, ...]
+
+
+def checked(text: str, what: str) -> str:
+    """`text` stripped. Raises FileError: nothing that could be a name or version.
+
+    Control characters would reach terminals and reports.
+    """
+    text = text.strip()
+    if not text:
+        raise FileError(f"no {what}")
+    if len(text) > MAX_FIELD:
+        raise FileError(f"a {what} of {len(text)} characters")
+    if not text.isprintable():
+        raise FileError(f"a {what} with control characters")
+    return text

@@ -1,0 +1,100 @@
+"""Which files of an image are package databases, and which reader reads each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from garrison.images import FileError
+from garrison.packages.readers.apk import read_installed
+from garrison.packages.readers.dpkg import read_list, read_md5sums, read_status
+from garrison.packages.readers.npm import read_package_json
+from garrison.packages.readers.osrelease import read_os_release
+from garrison.packages.readers.python import read_metadata
+
+READERS_VERSION = 1
+"""Raised when a reader finds something else in the same file: what was remembered is then old."""
+
+_STATUS_D = "/dpkg/status.d/"
+_UNREAD = {
+    "rpmdb.sqlite": "rpm",
+    "Packages.db": "rpm",
+    "Packages": "rpm",
+    "ALPM_DB_VERSION": "pacman",
+}
+_UNREAD_FOLDERS = ("lib/rpm/", "sysimage/rpm/", "share/rpm/", "lib/pacman/local/")
+
+
+class PackageFiles:
+    """The `images.Wanted` of a scan."""
+
+    # Checked for every file of an image, so: few, and the common ones first.
+    suffixes = (
+        b"package.json",
+        b"/METADATA",
+        b"/PKG-INFO",
+        b".egg-info",
+        b".list",
+        b"os-release",
+        b"/dpkg/status",
+        b"/db/installed",
+        b"/rpmdb.sqlite",
+        b"/Packages.db",
+        b"/Packages",
+        b"/ALPM_DB_VERSION",
+    )
+    infix = b"/dpkg/status.d/"
+
+    def accepts(self, path: str) -> bool:
+        """Whether a reader is for `path`."""
+        return _reader(path) is not None
+
+    def read(self, path: str, data: bytes) -> object | None:
+        """The facts in the file. Raises FileError."""
+        reader = _reader(path)
+        return reader(data) if reader else None
+
+
+def is_database(path: str) -> bool:
+    """Whether an image with an unreadable `path` has packages nobody knows of."""
+    return _reader(path) in _DATABASES and not path.endswith(".md5sums")
+
+
+def is_database_folder(path: str) -> bool:
+    """Whether `path` is a folder that holds a package database, or is above one."""
+    return any(place == path or place.startswith(f"{path}/") for place in _PLACES)
+
+
+_PLACES = ("var/lib/dpkg/status.d", "lib/apk/db", "usr/lib/apk/db", "var/lib/rpm")
+
+
+def _reader(path: str) -> Callable[[bytes], object | None] | None:
+    folder, _, base = path.rpartition("/")
+    if base == "package.json":
+        return read_package_json
+    if base == "METADATA":
+        return read_metadata if folder.endswith(".dist-info") else None
+    if base == "PKG-INFO":
+        return read_metadata if folder.endswith((".egg-info", "EGG-INFO")) else None
+    if base.endswith(".egg-info"):
+        return read_metadata
+    if _STATUS_D in path:
+        return read_md5sums if base.endswith(".md5sums") else read_status
+    if base.endswith(".list"):
+        return read_list if folder.endswith("/dpkg/info") else None
+    if base == "os-release":
+        return read_os_release if folder.endswith(("etc", "lib")) else None
+    if path.endswith("/dpkg/status"):
+        return read_status
+    if path.endswith("apk/db/installed"):
+        return read_installed
+    if base in _UNREAD and f"{folder}/".endswith(_UNREAD_FOLDERS):
+        return _refuse
+    return None
+
+
+def _refuse(data: bytes) -> object | None:
+    """A database without a reader: said aloud, since an image of it would look empty."""
+    raise FileError("a package database of a kind that is not read yet")
+
+
+_DATABASES = frozenset({read_status, read_installed, _refuse})
