@@ -39,6 +39,7 @@ from garrison.fleet.errors import (
 )
 from garrison.fleet.identity import DefenderIdentity
 from garrison.fleet.messages import MAX_MESSAGE
+from garrison.fleet.wire import decompress
 
 MAX_UNAUTHENTICATED = 64 << 10
 """Bytes of one message at most from a peer without a certificate."""
@@ -53,8 +54,6 @@ _HEADER = struct.Struct(">IB")
 _PLAIN, _ZSTD, _AUTHORITY = 0, 1, 2
 _READ = 64 << 10
 _ZSTD_LEVEL = 3
-_MAX_WINDOW = 8 << 20
-"""Bytes of zstd window at most: what a hostile frame can make the reader allocate."""
 
 State: TypeAlias = Literal["handshake", "ready", "closed"]
 
@@ -81,24 +80,6 @@ class _Frames:
             content = bytes(memoryview(self._buffer)[_HEADER.size : end])
             del self._buffer[:end]
             yield flag, content
-
-
-def _decompress(content: bytes, limit: int) -> bytes:
-    """The content of a compressed frame, never allocating much more than `limit`."""
-    reader = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).stream_reader(
-        content, read_across_frames=False
-    )
-    parts: list[bytes] = []
-    size = 0
-    try:
-        while part := reader.read(min(1 << 20, limit + 1 - size)):
-            parts.append(part)
-            size += len(part)
-            if size > limit:
-                raise MessageTooLargeError(size, limit)
-    except (zstandard.ZstdError, MemoryError) as error:
-        raise ProtocolError("a compressed message cannot be read") from error
-    return b"".join(parts)
 
 
 def _frame(message: bytes) -> bytes:
@@ -249,7 +230,7 @@ class _Channel:
         if flag == _PLAIN:
             return content
         if flag == _ZSTD:
-            return _decompress(content, self._frames.limit)
+            return decompress(content, self._frames.limit)
         raise ProtocolError(f"the peer sent a frame of unknown kind {flag}")
 
     def _on_handshake(self) -> None:

@@ -68,12 +68,17 @@ class DefenderKey:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DefenderIdentity:
-    """What makes a node this Defender: key, certificate and authority, all PEM."""
+    """What makes a node this Defender: key, certificate and authority, all PEM.
+
+    enrolled_with: `secret_hash` of the join token, in hex: a Defender that was removed enrols
+        again with another token only. Empty where that is not known.
+    """
 
     defender_id: str
     key: bytes
     certificate: str
     ca: str
+    enrolled_with: str = ""
 
     FILE = "identity.pem"
 
@@ -81,13 +86,33 @@ class DefenderIdentity:
         return f"DefenderIdentity({self.defender_id})"
 
     @classmethod
-    def enrolled(cls, key: DefenderKey, defender_id: str, certificate: str, ca: str) -> Self:
-        """The identity from the Console's answer.
+    def enrolled(
+        cls,
+        key: DefenderKey,
+        defender_id: str,
+        certificate: str,
+        ca: str,
+        token: JoinToken | None = None,
+    ) -> Self:
+        """The identity from the Console's answer. token: the one it was given for.
 
         Raises:
             IdentityUnreadableError: the certificate is not for our key or not by `ca`.
         """
-        identity = cls(defender_id, key.key, certificate, ca)
+        used = token.secret_hash.hex() if token else ""
+        identity = cls(defender_id, key.key, certificate, ca, used)
+        identity.check()
+        if token and token.pin not in identity.pins:
+            raise IdentityUnreadableError("the Console sent another authority than the token's")
+        return identity
+
+    def renewed(self, key: DefenderKey, certificate: str, ca: str) -> Self:
+        """The same Defender with a new key and certificate.
+
+        Raises:
+            IdentityUnreadableError: as for `enrolled`.
+        """
+        identity = type(self)(self.defender_id, key.key, certificate, ca, self.enrolled_with)
         identity.check()
         return identity
 
@@ -114,7 +139,14 @@ class DefenderIdentity:
             )
         except ValueError as error:
             raise IdentityUnreadableError(f"{path} holds no readable certificate") from error
-        identity = cls(named or "", blocks[0], blocks[1].decode(), b"".join(blocks[2:]).decode())
+        used = re.match(rb"join-token: ([0-9a-f]{64})\n", text)
+        identity = cls(
+            named or "",
+            blocks[0],
+            blocks[1].decode(),
+            b"".join(blocks[2:]).decode(),
+            used[1].decode() if used else "",
+        )
         identity.check()
         return identity
 
@@ -124,7 +156,8 @@ class DefenderIdentity:
         One file, so that a crash cannot leave the key of one identity beside the certificate of
         another.
         """
-        content = self.key + self.certificate.encode() + self.ca.encode()
+        note = f"join-token: {self.enrolled_with}\n" if self.enrolled_with else ""
+        content = note.encode() + self.key + self.certificate.encode() + self.ca.encode()
         write_private(directory / self.FILE, content)
 
     def check(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from typing import Literal, TypeAlias
 
+from garrison.errors import GarrisonError
 from garrison.fleet.channel import ClientChannel, ServerChannel
 from garrison.fleet.errors import (
     FleetError,
@@ -198,6 +199,7 @@ class ConsoleSession:
     ) -> None:
         self._channel = channel
         self._heartbeat = heartbeat
+        self._patience = handshake
         self._deadline = now + handshake
         self.stage: Stage = "first"
 
@@ -217,7 +219,7 @@ class ConsoleSession:
             SessionLostError: its deadline has passed.
         """
         if now >= self._deadline:
-            raise SessionLostError(self._heartbeat * MISSED)
+            raise SessionLostError(self._patience)
 
     def receive(self, data: bytes, now: float) -> list[FromDefender]:
         """Take bytes, give the messages completed by them.
@@ -240,7 +242,7 @@ class ConsoleSession:
                 messages.append(message)
         # Before the session is open the first deadline stands: a slow peer does not prolong it.
         if self.stage == "open":
-            self._deadline = now + MISSED * self._heartbeat
+            self._deadline = now + self._patience
         return messages
 
     def welcome(self, defender_id: str, now: float) -> None:
@@ -248,14 +250,15 @@ class ConsoleSession:
         self._answer(Welcome(defender_id=defender_id, heartbeat=self._heartbeat))
         self._channel.accept_large()
         self.stage = "open"
-        self._deadline = now + MISSED * self._heartbeat
+        self._patience = MISSED * self._heartbeat
+        self._deadline = now + self._patience
 
     def enrolled(self, enrolled: Enrolled) -> None:
         """The peer has an identity now and will come back with it."""
         self._answer(enrolled)
         self.stage = "over"
 
-    def refuse(self, error: FleetError, retry_after: float | None = None) -> None:
+    def refuse(self, error: GarrisonError, retry_after: float | None = None) -> None:
         """Say why not; the caller closes the connection after it."""
         if self._channel.state != "ready":
             return
