@@ -2,15 +2,46 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import Connection
+import msgspec
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
+from garrison.database import audit, bulk, matches
+from garrison.database.dialect import insert_or_ignore
+from garrison.database.errors import NameTakenError, NotFoundError
+from garrison.database.ids import new_id
 from garrison.database.matches import FindingRow
-from garrison.database.page import Page
+from garrison.database.page import Keyset, Page
+from garrison.database.tables import (
+    advisory_match,
+    alert_profile,
+    alerted,
+    delivery_attempt,
+    image,
+    image_layer,
+    image_stat,
+    set_package,
+)
+from garrison.database.tables import delivery as delivery_table
+from garrison.database.types import clean_json
 from garrison.findings.finding import Severity
 
 DeliveryState: TypeAlias = Literal["queued", "sending", "sent", "failed"]
@@ -88,7 +119,24 @@ def create_profile(
     Raises:
         NameTakenError
     """
-    raise NotImplementedError
+    values = {
+        "uuid": new_id(now),
+        "name": name,
+        "kind": kind,
+        "config": clean_json(dict(config)),
+        "webhook": webhook,
+        "threshold": int(threshold),
+        "enabled": enabled,
+        "created_at": now,
+        "updated_at": now,
+    }
+    added = insert_or_ignore(c, alert_profile).values(values).returning(alert_profile)
+    row = c.execute(added).one_or_none()
+    if row is None:
+        raise NameTakenError("alert profile", name)
+    made = _profile(row)
+    _audit(c, "create", made, actor, now, webhook="set")
+    return made
 
 
 def update_profile(
@@ -108,7 +156,27 @@ def update_profile(
     Raises:
         NotFoundError, NameTakenError
     """
-    raise NotImplementedError
+    taken = select(alert_profile.c.id).where(
+        alert_profile.c.name == name, alert_profile.c.uuid != profile_id
+    )
+    if c.execute(taken).first() is not None:
+        raise NameTakenError("alert profile", name)
+    values = {
+        "name": name,
+        "config": clean_json(dict(config)),
+        "threshold": int(threshold),
+        "enabled": enabled,
+        "updated_at": now,
+    }
+    if webhook is not None:
+        values["webhook"] = webhook
+    changed = update(alert_profile).where(alert_profile.c.uuid == profile_id).values(values)
+    row = c.execute(changed.returning(alert_profile)).one_or_none()
+    if row is None:
+        raise NotFoundError("alert profile", profile_id)
+    made = _profile(row)
+    _audit(c, "update", made, actor, now, webhook="kept" if webhook is None else "set")
+    return made
 
 
 def delete_profile(c: Connection, profile_id: str, *, actor: str, now: datetime) -> bool:
@@ -116,21 +184,42 @@ def delete_profile(c: Connection, profile_id: str, *, actor: str, now: datetime)
 
     False when there is none.
     """
-    raise NotImplementedError
+    row = c.execute(select(alert_profile).where(alert_profile.c.uuid == profile_id)).one_or_none()
+    if row is None:
+        return False
+    error = {
+        "code": "alerts.profile_deleted",
+        "message": "the alert profile was deleted before this was sent",
+        "hint": "",
+    }
+    c.execute(
+        update(delivery_table)
+        .where(
+            delivery_table.c.profile_id == row.id,
+            delivery_table.c.state.in_(["queued", "sending"]),
+        )
+        .values(state="failed", error=error, lease_until=None)
+    )
+    c.execute(delete(alert_profile).where(alert_profile.c.id == row.id))
+    _audit(c, "delete", _profile(row), actor, now)
+    return True
 
 
 def profile(c: Connection, profile_id: str) -> AlertProfileRow | None:
-    raise NotImplementedError
+    row = c.execute(select(alert_profile).where(alert_profile.c.uuid == profile_id)).one_or_none()
+    return None if row is None else _profile(row)
 
 
 def profiles(c: Connection, limit: int = 50, cursor: str | None = None) -> Page[AlertProfileRow]:
     """All profiles by name."""
-    raise NotImplementedError
+    order = Keyset("alert-profiles", [alert_profile.c.name], [str])
+    return order.fetch(c, select(alert_profile), limit=limit, cursor=cursor, make=_profile)
 
 
 def enabled_profiles(c: Connection) -> tuple[AlertProfileRow, ...]:
     """The profiles to be asked after a scan."""
-    raise NotImplementedError
+    statement = select(alert_profile).where(alert_profile.c.enabled).order_by(alert_profile.c.id)
+    return tuple(_profile(row) for row in c.execute(statement))
 
 
 def fresh(c: Connection, profile: AlertProfileRow, image_id: int) -> tuple[FindingRow, ...]:
@@ -139,7 +228,32 @@ def fresh(c: Connection, profile: AlertProfileRow, image_id: int) -> tuple[Findi
     The most severe first. On PostgreSQL the image's counters are locked until the transaction
     ends, so that two transactions do not both find the same news.
     """
-    raise NotImplementedError
+    c.execute(
+        select(image_stat.c.image_id).where(image_stat.c.image_id == image_id).with_for_update()
+    )
+    told = exists().where(
+        alerted.c.profile_id == alert_profile.c.id,
+        alerted.c.image_id == image_id,
+        alerted.c.package_id == advisory_match.c.package_id,
+        alerted.c.advisory == advisory_match.c.advisory,
+    )
+    statement = (
+        matches.derived()
+        .join(alert_profile, alert_profile.c.uuid == profile.id)
+        .where(
+            image_layer.c.image_id == image_id,
+            advisory_match.c.severity >= int(profile.threshold),
+            ~told,
+        )
+        .order_by(
+            advisory_match.c.severity.desc(),
+            advisory_match.c.advisory.desc(),
+            advisory_match.c.package_id,
+            image_layer.c.position,
+            set_package.c.n,
+        )
+    )
+    return tuple(matches.finding_row(row) for row in c.execute(statement))
 
 
 def record_alert(
@@ -156,7 +270,35 @@ def record_alert(
     In the transaction of their cause: either all of it happened, or nothing.
     Raises ValueError without findings; NotFoundError without the profile.
     """
-    raise NotImplementedError
+    told = sorted({(row.package_id, row.finding.match.id) for row in findings})
+    if not told:
+        raise ValueError("an alert tells of at least one finding")
+    row = c.execute(select(alert_profile).where(alert_profile.c.uuid == profile_id)).one_or_none()
+    if row is None:
+        raise NotFoundError("alert profile", profile_id)
+    values = {
+        "id": new_id(now),
+        "key": _key(profile_id, findings[0].image_digest, told),
+        "profile_id": row.id,
+        "profile_name": row.name,
+        "image_id": image_id,
+        "findings": len(findings),
+        "payload": clean_json(dict(payload)),
+        "state": "queued",
+        "attempts": 0,
+        "created_at": now,
+        "next_at": now,
+    }
+    c.execute(insert_or_ignore(c, delivery_table).values(values))
+    made = c.execute(_select().where(delivery_table.c.key == values["key"])).one()
+    bulk.insert_rows(
+        c,
+        alerted,
+        ("profile_id", "image_id", "package_id", "advisory", "delivery_id"),
+        [(row.id, image_id, package_id, name, made.id) for package_id, name in told],
+        conflict="DO NOTHING",
+    )
+    return _delivery(made)
 
 
 def claim(
@@ -166,7 +308,26 @@ def claim(
 
     A delivery whose worker died comes back when its lease is over.
     """
-    raise NotImplementedError
+    due = or_(
+        and_(delivery_table.c.state == "queued", delivery_table.c.next_at <= now),
+        and_(delivery_table.c.state == "sending", delivery_table.c.lease_until <= now),
+    )
+    chosen = (
+        select(delivery_table.c.id)
+        .where(due)
+        .order_by(delivery_table.c.next_at, delivery_table.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    taken = c.execute(
+        update(delivery_table)
+        .where(delivery_table.c.id.in_(chosen))
+        .values(state="sending", lease_until=lease_until, attempts=delivery_table.c.attempts + 1)
+        .returning(delivery_table.c.id)
+    ).scalars()
+    statement = _select().where(delivery_table.c.id.in_(list(taken)))
+    ordered = statement.order_by(delivery_table.c.next_at, delivery_table.c.id)
+    return tuple(_delivery(row) for row in c.execute(ordered))
 
 
 def sent(
@@ -177,7 +338,9 @@ def sent(
     trace: Sequence[Mapping[str, Any]] | None = None,
 ) -> None:
     """It arrived."""
-    raise NotImplementedError
+    values = {"state": "sent", "sent_at": now, "lease_until": None, "error": None}
+    _finish(c, delivery_id, values, delivery_table.c.state != "sent")
+    _attempted(c, delivery_id, now, None, trace)
 
 
 def retry(
@@ -190,7 +353,9 @@ def retry(
     trace: Sequence[Mapping[str, Any]] | None = None,
 ) -> None:
     """It did not arrive; try again at `next_at`."""
-    raise NotImplementedError
+    values = {"state": "queued", "next_at": next_at, "lease_until": None}
+    _finish(c, delivery_id, values | {"error": clean_json(dict(error))}, _SENDING)
+    _attempted(c, delivery_id, now, error, trace)
 
 
 def failed(
@@ -202,7 +367,9 @@ def failed(
     trace: Sequence[Mapping[str, Any]] | None = None,
 ) -> None:
     """It did not arrive, and nothing will change by itself: give up."""
-    raise NotImplementedError
+    values = {"state": "failed", "lease_until": None, "error": clean_json(dict(error))}
+    _finish(c, delivery_id, values, _SENDING)
+    _attempted(c, delivery_id, now, error, trace)
 
 
 def retry_now(c: Connection, delivery_id: str, *, actor: str, now: datetime) -> bool:
@@ -210,12 +377,34 @@ def retry_now(c: Connection, delivery_id: str, *, actor: str, now: datetime) -> 
 
     False when there is none such, or its profile was deleted.
     """
-    raise NotImplementedError
+    changed = c.execute(
+        update(delivery_table)
+        .where(
+            delivery_table.c.id == delivery_id,
+            delivery_table.c.state.in_(["queued", "failed"]),
+            delivery_table.c.profile_id.is_not(None),
+        )
+        .values(state="queued", next_at=now)
+    )
+    if not changed.rowcount:
+        return False
+    audit.record(
+        c,
+        actor=actor,
+        action="delivery.retry",
+        target=f"deliveries/{delivery_id}",
+        detail={},
+        now=now,
+    )
+    return True
 
 
 def next_due(c: Connection) -> datetime | None:
     """When the next delivery is due, or a lease is over; None: nothing is waiting."""
-    raise NotImplementedError
+    queued = select(func.min(delivery_table.c.next_at)).where(delivery_table.c.state == "queued")
+    sending = select(func.min(delivery_table.c.lease_until)).where(_SENDING)
+    moments = [c.execute(statement).scalar_one() for statement in (queued, sending)]
+    return min((at for at in moments if at is not None), default=None)
 
 
 def deliveries(
@@ -227,13 +416,130 @@ def deliveries(
     profile_id: str | None = None,
 ) -> Page[DeliveryRow]:
     """Deliveries, the newest first."""
-    raise NotImplementedError
+    statement = _select()
+    if state is not None:
+        statement = statement.where(delivery_table.c.state == state)
+    if profile_id is not None:
+        statement = statement.where(alert_profile.c.uuid == profile_id)
+    order = Keyset("deliveries", [delivery_table.c.id], [str], descending=True)
+    return order.fetch(c, statement, limit=limit, cursor=cursor, make=_delivery)
 
 
 def delivery(c: Connection, delivery_id: str) -> DeliveryRow | None:
-    raise NotImplementedError
+    row = c.execute(_select().where(delivery_table.c.id == delivery_id)).one_or_none()
+    return None if row is None else _delivery(row)
 
 
 def attempts(c: Connection, delivery_id: str) -> tuple[AttemptRow, ...]:
     """Every attempt of a delivery, the first first."""
-    raise NotImplementedError
+    statement = select(delivery_attempt).where(delivery_attempt.c.delivery_id == delivery_id)
+    rows = c.execute(statement.order_by(delivery_attempt.c.n))
+    return tuple(AttemptRow(row.n, row.at, row.ok, row.error, row.trace) for row in rows)
+
+
+_SENDING = delivery_table.c.state == "sending"
+
+
+def _finish(
+    c: Connection, delivery_id: str, values: dict[str, Any], condition: ColumnElement[bool]
+) -> None:
+    """Change its state, unless another worker that had it after us did: then only note ours."""
+    mine = delivery_table.c.id == delivery_id
+    if c.execute(update(delivery_table).where(mine, condition).values(values)).rowcount:
+        return
+    # Locked all the same: attempts are numbered one after the other.
+    found = c.execute(select(delivery_table.c.id).where(mine).with_for_update()).one_or_none()
+    if found is None:
+        raise NotFoundError("delivery", delivery_id)
+
+
+def _attempted(
+    c: Connection,
+    delivery_id: str,
+    now: datetime,
+    error: Mapping[str, Any] | None,
+    trace: Sequence[Mapping[str, Any]] | None,
+) -> None:
+    last = select(func.max(delivery_attempt.c.n)).where(
+        delivery_attempt.c.delivery_id == delivery_id
+    )
+    c.execute(
+        insert(delivery_attempt),
+        {
+            "delivery_id": delivery_id,
+            "n": (c.execute(last).scalar_one() or 0) + 1,
+            "at": now,
+            "ok": error is None,
+            "error": None if error is None else clean_json(dict(error)),
+            "trace": None if trace is None else clean_json([dict(step) for step in trace]),
+        },
+    )
+
+
+def _key(profile_id: str, digest: str, told: Sequence[tuple[int, str]]) -> str:
+    """The same for the same news, so that a repeated transaction queues nothing twice."""
+    return hashlib.sha256(msgspec.json.encode([profile_id, digest, told])).hexdigest()
+
+
+def _audit(
+    c: Connection, verb: str, row: AlertProfileRow, actor: str, now: datetime, **more: str
+) -> None:
+    detail = {
+        "name": row.name,
+        "kind": row.kind,
+        "config": row.config,
+        "threshold": row.threshold.label,
+        "enabled": row.enabled,
+        **more,
+    }
+    audit.record(
+        c,
+        actor=actor,
+        action=f"alert_profile.{verb}",
+        target=f"alert-profiles/{row.id}",
+        detail=detail,
+        now=now,
+    )
+
+
+def _select() -> Select[Any]:
+    return (
+        select(delivery_table, alert_profile.c.uuid, image.c.digest, image.c.reference)
+        .outerjoin(alert_profile, alert_profile.c.id == delivery_table.c.profile_id)
+        .outerjoin(image, image.c.id == delivery_table.c.image_id)
+    )
+
+
+def _profile(row: Row[Any]) -> AlertProfileRow:
+    return AlertProfileRow(
+        id=row.uuid,
+        name=row.name,
+        kind=row.kind,
+        config=row.config,
+        webhook=row.webhook,
+        threshold=Severity(row.threshold),
+        enabled=row.enabled,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def _delivery(row: Row[Any]) -> DeliveryRow:
+    return DeliveryRow(
+        id=row.id,
+        key=row.key,
+        profile_id=row.uuid,
+        profile_name=row.profile_name,
+        image_id=row.image_id,
+        image_digest=row.digest,
+        reference=row.reference or "",
+        findings=row.findings,
+        payload=row.payload,
+        state=row.state,
+        attempts=row.attempts,
+        created_at=row.created_at,
+        next_at=row.next_at,
+        lease_until=row.lease_until,
+        sent_at=row.sent_at,
+        error=row.error,
+    )

@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import Connection
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
 
-from garrison.database.page import Page
+from garrison.database import bulk, content, interning
+from garrison.database.dialect import insert_or_ignore, upsert
+from garrison.database.page import Keyset, Page
+from garrison.database.tables import (
+    advisory_match,
+    image,
+    image_layer,
+    image_ref,
+    image_stat,
+    layer,
+    package,
+    package_set,
+    set_package,
+)
+from garrison.database.types import clean, clean_json
 from garrison.findings.finding import Severity
 from garrison.packages.package import Inventory, Layer, OperatingSystem, Package, Skipped
 
 ImageSort: TypeAlias = Literal["severity", "reference", "scanned"]
+
+COUNTERS = ("critical", "high", "medium", "low", "unknown", "fixable")
+"""Columns of image_stat, the fields of Counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,25 +185,142 @@ def store(
     Raises:
         ValueError: the inventory has no digest.
     """
-    raise NotImplementedError
+    if not inventory.digest:
+        raise ValueError("an image is known by its digest, and this one has none")
+    found = content.Content.of(inventory)
+    package_ids, added = interning.ids(c, package, "key", content.PACKAGE_COLUMNS, found.packages)
+    set_ids = _store_sets(c, found, package_ids)
+    layer_ids, _ = interning.ids(c, layer, "key", content.LAYER_COLUMNS, found.layers)
+    image_id = _store_image(c, inventory, sorted(set(ecosystems)), found.count, now)
+    links = [
+        (
+            place.position,
+            None if place.layer is None else layer_ids[place.layer],
+            None if place.set is None else set_ids[place.set],
+        )
+        for place in found.places
+    ]
+    _store_layers(c, image_id, links)
+    _store_reference(c, inventory.reference, image_id, now)
+    return StoredImage(
+        image_id,
+        tuple(sorted(package_ids.values())),
+        tuple(sorted((package_ids[k], content.as_package(found.packages[k])) for k in added)),
+    )
+
+
+def _store_sets(
+    c: Connection, found: content.Content, package_ids: Mapping[bytes, int]
+) -> dict[bytes, int]:
+    """The ids of the image's package sets; the content of those that are new is stored."""
+    ids, added = interning.ids(c, package_set, "digest", (), dict.fromkeys(found.sets, ()))
+    rows = [
+        (ids[digest], n, package_ids[link.package], link.counted, *link.place)
+        for digest in sorted(added)
+        for n, link in enumerate(found.sets[digest])
+    ]
+    columns = ("set_id", "n", "package_id", "counted", "path", "position", "owner")
+    bulk.insert_rows(c, set_package, columns, rows)
+    return ids
+
+
+def _store_image(
+    c: Connection, inventory: Inventory, ecosystems: list[str], count: int, now: datetime
+) -> int:
+    os = inventory.os or OperatingSystem("", "")
+    values: dict[str, Any] = {
+        "reference": clean(inventory.reference),
+        "platform": clean(inventory.platform),
+        "os_id": clean(os.id),
+        "os_version": clean(os.version_id),
+        "os_name": clean(os.pretty_name),
+        "os_codename": clean(os.codename),
+        "size": sum(one.size for one in inventory.layers),
+        "packages": count,
+        "ecosystems": clean_json(ecosystems),
+        "unreadable": clean_json(inventory.unreadable),
+        "skipped": clean_json([asdict(s) for s in inventory.skipped]),
+        "labels": clean_json(inventory.labels),
+        "scanned_at": now,
+        "scan_seconds": inventory.duration,
+    }
+    statement = upsert(c, image, ["digest"], values).values(
+        digest=clean(inventory.digest), first_seen=now, **values
+    )
+    image_id = int(c.execute(statement.returning(image.c.id)).scalar_one())
+    empty = dict.fromkeys(COUNTERS, 0) | {"pending": count}
+    c.execute(insert_or_ignore(c, image_stat).values(image_id=image_id, **empty))
+    return image_id
+
+
+def _store_layers(
+    c: Connection, image_id: int, links: list[tuple[int, int | None, int | None]]
+) -> None:
+    columns = (image_layer.c.position, image_layer.c.layer_id, image_layer.c.set_id)
+    mine = image_layer.c.image_id == image_id
+    before = c.execute(select(*columns).where(mine).order_by(image_layer.c.position)).all()
+    if [tuple(row) for row in before] == links:
+        return
+    c.execute(delete(image_layer).where(mine))
+    names = ("image_id", "position", "layer_id", "set_id")
+    bulk.insert_rows(c, image_layer, names, [(image_id, *link) for link in links])
+
+
+def _store_reference(c: Connection, reference: str, image_id: int, now: datetime) -> None:
+    name = clean(reference)
+    c.execute(
+        update(image_ref)
+        .where(
+            image_ref.c.reference == name,
+            image_ref.c.image_id != image_id,
+            image_ref.c.moved_at.is_(None),
+        )
+        .values(moved_at=now)
+    )
+    changes = {"last_seen": now, "moved_at": None}
+    c.execute(
+        upsert(c, image_ref, ["reference", "image_id"], changes).values(
+            reference=name, image_id=image_id, first_seen=now, **changes
+        )
+    )
 
 
 def page(c: Connection, query: ImageQuery) -> Page[ImageRow]:
     """Images with their counters."""
-    raise NotImplementedError
+    statement = _select().where(*_conditions(query))
+    return _ORDERS[query.sort].fetch(
+        c, statement, limit=query.limit, cursor=query.cursor, make=_row
+    )
 
 
 def by_digest(c: Connection, digest: str) -> ImageDetail | None:
-    raise NotImplementedError
+    return _detail(c, image.c.digest == digest)
 
 
 def by_id(c: Connection, image_id: int) -> ImageDetail | None:
-    raise NotImplementedError
+    return _detail(c, image.c.id == image_id)
 
 
 def layers(c: Connection, image_id: int) -> tuple[LayerRow, ...]:
     """The image's layers, oldest first."""
-    raise NotImplementedError
+    count = (
+        select(func.count())
+        .where(set_package.c.set_id == image_layer.c.set_id)
+        .correlate(image_layer)
+        .scalar_subquery()
+    )
+    statement = (
+        select(image_layer.c.position, layer, count.label("packages"))
+        .join_from(image_layer, layer)
+        .where(image_layer.c.image_id == image_id)
+        .order_by(image_layer.c.position)
+    )
+    return tuple(
+        LayerRow(
+            row.position, Layer(row.digest, row.diff_id, row.size, row.created_by), row.packages
+        )
+        for row in c.execute(statement)
+    )
 
 
 def packages(
@@ -186,9 +330,132 @@ def packages(
 
     search: part of the name.
     """
-    raise NotImplementedError
+    statement = (
+        select(*content.LOCATED)
+        .select_from(image_layer)
+        .join(set_package, set_package.c.set_id == image_layer.c.set_id)
+        .join(package, package.c.id == set_package.c.package_id)
+        .outerjoin(layer, layer.c.id == image_layer.c.layer_id)
+        .where(image_layer.c.image_id == image_id)
+    )
+    if search:
+        statement = statement.where(
+            func.lower(package.c.name).contains(search.lower(), autoescape=True)
+        )
+    order = Keyset(
+        "packages",
+        [package.c.name, package.c.id, image_layer.c.position, set_package.c.n],
+        [str, int, int, int],
+    )
+    return order.fetch(
+        c,
+        statement,
+        limit=limit,
+        cursor=cursor,
+        make=lambda row: PackageRow(row.package_id, content.located(row)),
+    )
 
 
 def with_packages(c: Connection, package_ids: Iterable[int]) -> frozenset[int]:
     """Ids of the images in which any of these packages is installed."""
-    raise NotImplementedError
+    found: set[int] = set()
+    for chunk in bulk.chunks(sorted(set(package_ids))):
+        statement = (
+            select(image_layer.c.image_id)
+            .distinct()
+            .join(set_package, set_package.c.set_id == image_layer.c.set_id)
+            .where(set_package.c.package_id.in_(chunk))
+        )
+        found.update(c.execute(statement).scalars())
+    return frozenset(found)
+
+
+def holding(*conditions: ColumnElement[bool]) -> Select[tuple[int]]:
+    """Ids of images by what they hold: conditions over package, set_package, advisory_match.
+
+    Begins at the packages or matches, which are few, and not at the images.
+    """
+    return (
+        select(image_layer.c.image_id)
+        .select_from(package)
+        .join(set_package, set_package.c.package_id == package.c.id)
+        .join(image_layer, image_layer.c.set_id == set_package.c.set_id)
+        .where(*conditions)
+    )
+
+
+_ORDERS: dict[ImageSort, Keyset] = {
+    "severity": Keyset(
+        "images.severity",
+        [image_stat.c[name] for name in COUNTERS[:5]] + [image_stat.c.image_id],
+        [int] * 6,
+        descending=True,
+    ),
+    "reference": Keyset("images.reference", [image.c.reference, image.c.id], [str, int]),
+    "scanned": Keyset(
+        "images.scanned", [image.c.scanned_at, image.c.id], [datetime, int], descending=True
+    ),
+}
+
+
+def _conditions(query: ImageQuery) -> Iterator[ColumnElement[bool]]:
+    if query.search:
+        lower = query.search.lower()
+        named = select(image_ref.c.image_id).where(
+            func.lower(image_ref.c.reference).contains(lower, autoescape=True)
+        )
+        yield or_(image.c.id.in_(named), image.c.digest.startswith(lower, autoescape=True))
+    if query.min_severity is not None:
+        levels = [image_stat.c[s.label] for s in Severity if s >= query.min_severity]
+        yield or_(*(level > 0 for level in levels))
+    if query.fixable:
+        yield image_stat.c.fixable > 0
+    if query.package:
+        yield image.c.id.in_(holding(package.c.name == query.package))
+    if query.advisory:
+        matched = select(advisory_match.c.package_id).where(content.advisory_named(query.advisory))
+        yield image.c.id.in_(holding(package.c.id.in_(matched), set_package.c.counted))
+
+
+def _select() -> Select[Any]:
+    counters = [image_stat.c[name] for name in (*COUNTERS, "pending")]
+    return select(image, *counters).join_from(
+        image_stat, image, image.c.id == image_stat.c.image_id
+    )
+
+
+def _detail(c: Connection, condition: ColumnElement[bool]) -> ImageDetail | None:
+    row = c.execute(_select().where(condition)).one_or_none()
+    if row is None:
+        return None
+    references = c.execute(
+        select(image_ref)
+        .where(image_ref.c.image_id == row.id)
+        .order_by(image_ref.c.last_seen.desc(), image_ref.c.reference)
+    )
+    return ImageDetail(
+        _row(row),
+        tuple(ReferenceRow(r.reference, r.first_seen, r.last_seen, r.moved_at) for r in references),
+        row.labels,
+        tuple(Skipped(**s) for s in row.skipped),
+        row.scan_seconds,
+    )
+
+
+def _row(row: Row[Any]) -> ImageRow:
+    system = OperatingSystem(row.os_id, row.os_version, row.os_name, row.os_codename)
+    return ImageRow(
+        id=row.id,
+        digest=row.digest,
+        reference=row.reference,
+        platform=row.platform,
+        os=system if row.os_id else None,
+        size=row.size,
+        packages=row.packages,
+        counts=Counts(*(row._mapping[name] for name in COUNTERS)),
+        ecosystems=tuple(row.ecosystems),
+        unreadable=tuple(row.unreadable),
+        pending=row.pending,
+        first_seen=row.first_seen,
+        scanned_at=row.scanned_at,
+    )

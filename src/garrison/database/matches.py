@@ -2,12 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection
+import msgspec
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    case,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    tuple_,
+)
 
-from garrison.database.page import Page
+from garrison.database import bulk, content
+from garrison.database.dialect import upsert
+from garrison.database.images import COUNTERS
+from garrison.database.page import Keyset, Page
+from garrison.database.tables import (
+    advisory_match,
+    evaluation,
+    image,
+    image_layer,
+    image_stat,
+    layer,
+    match_alias,
+    package,
+    set_package,
+)
+from garrison.database.types import clean, clean_json
 from garrison.findings.finding import Cvss, Finding, Match, Severity
 from garrison.packages.package import Package
 
@@ -74,6 +106,19 @@ class AdvisoryRow:
 AFFECTED_LIMIT = 200
 
 
+class _Detail(msgspec.Struct, frozen=True):
+    """What of a Match is in no column of its own."""
+
+    aliases: tuple[str, ...]
+    severity_source: str
+    cvss: tuple[Cvss, ...]
+    evidence: str
+    records: tuple[str, ...]
+    summary: str
+    url: str
+    published: str
+
+
 def unmatched(
     c: Connection, revision: str, limit: int = 500, *, after: int = 0
 ) -> list[tuple[int, Package]]:
@@ -82,23 +127,61 @@ def unmatched(
     after: the last id of the batch before. The packages have no path, position or layer: those
     belong to an image.
     """
-    raise NotImplementedError
+    statement = (
+        select(*content.IDENTITY)
+        .outerjoin(evaluation, evaluation.c.package_id == package.c.id)
+        .where(
+            package.c.id > after,
+            or_(evaluation.c.revision.is_(None), evaluation.c.revision != revision),
+        )
+        .order_by(package.c.id)
+        .limit(limit)
+    )
+    return [(row.package_id, content.identified(row)) for row in c.execute(statement)]
 
 
 def put(c: Connection, revision: str, matches: Mapping[int, Sequence[Match]]) -> frozenset[int]:
     """Replace the matches of these packages and note that they are of this revision.
 
-    A package without matches is an entry with an empty sequence.
+    A package without matches is an entry with an empty sequence. Of two matches of a package with
+    one id the first counts.
 
     Returns the packages whose matches differ from before: recount the images that have them
-    (`images.with_packages`), in this transaction.
+    (`images.with_packages`), in this transaction. On PostgreSQL the packages are locked until its
+    end: put them in one call, or in the order of their ids.
     """
-    raise NotImplementedError
+    encoded = {package_id: _encode(package_id, matches[package_id]) for package_id in matches}
+    digests = {package_id: _digest(rows) for package_id, rows in encoded.items()}
+    before: dict[int, bytes] = {}
+    for chunk in bulk.chunks(sorted(matches)):
+        before.update(_lock(c, chunk))
+    changed = [i for i in sorted(matches) if before.get(i) != digests[i]]
+    rewritten = [i for i in changed if before.get(i, _NOTHING) != digests[i]]
+    for chunk in bulk.chunks(rewritten):
+        c.execute(delete(match_alias).where(match_alias.c.package_id.in_(chunk)))
+        c.execute(delete(advisory_match).where(advisory_match.c.package_id.in_(chunk)))
+    rows = [row for i in rewritten for row in encoded[i]]
+    bulk.insert_rows(c, advisory_match, _Encoded._fields[:5], [row[:5] for row in rows])
+    aliases = [(alias, row.package_id, row.advisory) for row in rows for alias in row.names]
+    bulk.insert_rows(c, match_alias, ("alias", "package_id", "advisory"), aliases)
+    bulk.insert_rows(
+        c,
+        evaluation,
+        ("package_id", "revision", "digest"),
+        [(i, revision, digests[i]) for i in sorted(matches)],
+        conflict="(package_id) DO UPDATE SET revision = excluded.revision, "
+        "digest = excluded.digest",
+    )
+    return frozenset(changed)
 
 
 def recount(c: Connection, image_ids: Iterable[int] | None = None) -> None:
     """Bring the counters of these images up to date; None: of all."""
-    raise NotImplementedError
+    if image_ids is None:
+        c.execute(_recount(c, None))
+        return
+    for chunk in bulk.chunks(sorted(set(image_ids))):
+        c.execute(_recount(c, chunk))
 
 
 def findings(c: Connection, query: FindingQuery) -> Page[FindingRow]:
@@ -106,7 +189,15 @@ def findings(c: Connection, query: FindingQuery) -> Page[FindingRow]:
 
     One for each advisory, package URL and path of an image.
     """
-    raise NotImplementedError
+    statement = derived().where(*_conditions(query))
+    if query.cursor is not None:
+        # Implied by the cursor; stated over one table, so that its index is entered there.
+        severity, name, *_ = _ORDER.values(query.cursor)
+        statement = statement.where(
+            tuple_(advisory_match.c.severity, advisory_match.c.advisory)
+            <= tuple_(literal(severity), literal(name, advisory_match.c.advisory.type))
+        )
+    return _ORDER.fetch(c, statement, limit=query.limit, cursor=query.cursor, make=finding_row)
 
 
 def advisory(c: Connection, name: str) -> AdvisoryRow | None:
@@ -114,4 +205,256 @@ def advisory(c: Connection, name: str) -> AdvisoryRow | None:
 
     None: no package of the fleet matches it. The images: `images.page` with ImageQuery.advisory.
     """
-    raise NotImplementedError
+    named = c.execute(
+        select(advisory_match.c.advisory)
+        .where(content.advisory_named(name))
+        .order_by((advisory_match.c.advisory == name).desc(), advisory_match.c.advisory)
+        .limit(1)
+    ).scalar_one_or_none()
+    if named is None:
+        return None
+    rows = c.execute(
+        select(advisory_match)
+        .where(advisory_match.c.advisory == named)
+        .order_by(advisory_match.c.severity.desc(), advisory_match.c.package_id)
+    ).all()
+    found = [_match(row) for row in rows]
+    worst = found[0]
+    return AdvisoryRow(
+        id=worst.id,
+        aliases=_union(match.aliases for match in found),
+        severity=worst.severity,
+        severity_source=worst.severity_source,
+        cvss=worst.cvss,
+        summary=worst.summary,
+        url=worst.url,
+        published=worst.published,
+        records=_union(match.records for match in found),
+        packages=_affected(c, named),
+        images=_affected_images(c, named),
+    )
+
+
+def derived() -> Select[Any]:
+    """All findings: what images hold, joined with the matches. `finding_row` makes the items."""
+    return (
+        select(
+            image.c.id.label("image_id"),
+            image.c.digest.label("image_digest"),
+            image.c.reference,
+            *content.LOCATED,
+            advisory_match.c.advisory,
+            advisory_match.c.severity,
+            advisory_match.c.fixed_in,
+            advisory_match.c.detail,
+        )
+        .select_from(advisory_match)
+        .join(package, package.c.id == advisory_match.c.package_id)
+        .join(set_package, set_package.c.package_id == advisory_match.c.package_id)
+        .join(image_layer, image_layer.c.set_id == set_package.c.set_id)
+        .join(image, image.c.id == image_layer.c.image_id)
+        .outerjoin(layer, layer.c.id == image_layer.c.layer_id)
+        .where(set_package.c.counted)
+    )
+
+
+def finding_row(row: Row[Any]) -> FindingRow:
+    return FindingRow(
+        row.image_id,
+        row.image_digest,
+        row.reference,
+        row.package_id,
+        Finding(content.located(row), _match(row)),
+    )
+
+
+_ORDER = Keyset(
+    "findings",
+    [
+        advisory_match.c.severity,
+        advisory_match.c.advisory,
+        advisory_match.c.package_id,
+        image_layer.c.image_id,
+        image_layer.c.position,
+        set_package.c.n,
+    ],
+    [int, str, int, int, int, int],
+    descending=True,
+)
+
+
+def _conditions(query: FindingQuery) -> Iterator[ColumnElement[bool]]:
+    if query.image_id is not None:
+        yield image_layer.c.image_id == query.image_id
+    if query.min_severity is not None:
+        yield advisory_match.c.severity >= int(query.min_severity)
+    if query.severities:
+        yield advisory_match.c.severity.in_([int(s) for s in query.severities])
+    if query.package:
+        yield package.c.name == query.package
+    if query.advisory:
+        yield content.advisory_named(query.advisory)
+    if query.fixable:
+        yield advisory_match.c.fixed_in != ""
+
+
+class _Encoded(NamedTuple):
+    """A row of advisory_match, and the other names it has."""
+
+    package_id: int
+    advisory: str
+    severity: int
+    fixed_in: str
+    detail: str
+    names: tuple[str, ...]
+
+
+def _encode(package_id: int, matches: Sequence[Match]) -> list[_Encoded]:
+    rows: dict[str, _Encoded] = {}
+    for match in matches:
+        name = clean(match.id)
+        names = {clean(n) for n in (*match.aliases, *match.records)} - {name}
+        row = _Encoded(
+            package_id,
+            name,
+            int(match.severity),
+            clean(match.fixed_in),
+            _detail(match),
+            tuple(sorted(names)),
+        )
+        rows.setdefault(name, row)
+    return [rows[name] for name in sorted(rows)]
+
+
+def _detail(match: Match) -> str:
+    detail = _Detail(
+        match.aliases,
+        match.severity_source,
+        match.cvss,
+        match.evidence,
+        match.records,
+        match.summary,
+        match.url,
+        match.published,
+    )
+    try:
+        text = msgspec.json.encode(detail).decode()
+    except UnicodeEncodeError:
+        text = ""
+    if not text or "\\u0000" in text:
+        text = msgspec.json.encode(clean_json(msgspec.to_builtins(detail))).decode()
+    return text
+
+
+def _digest(rows: Sequence[_Encoded]) -> bytes:
+    """Of a package's matches: two equal ones need no rewriting."""
+    return hashlib.sha256(msgspec.json.encode([row[1:] for row in rows])).digest()
+
+
+_NOTHING = _digest(())
+
+
+def _lock(c: Connection, package_ids: Sequence[int]) -> dict[int, bytes]:
+    """The digests of the packages' matches, which no other transaction changes now."""
+    statement = select(package.c.id).where(package.c.id.in_(package_ids)).order_by(package.c.id)
+    c.execute(statement.with_for_update(key_share=True))
+    digests = select(evaluation.c.package_id, evaluation.c.digest).where(
+        evaluation.c.package_id.in_(package_ids)
+    )
+    return {row.package_id: row.digest for row in c.execute(digests)}
+
+
+def _recount(c: Connection, image_ids: Sequence[int] | None) -> Any:
+    """Counts each set once, then adds up the sets of each image."""
+    matched = advisory_match.c.package_id.is_not(None)
+
+    def count(condition: ColumnElement[bool], name: str) -> ColumnElement[int]:
+        return func.sum(case((condition, 1), else_=0)).label(name)
+
+    per_set = (
+        select(
+            set_package.c.set_id,
+            *(count(advisory_match.c.severity == int(s), s.label) for s in _BY_SEVERITY),
+            count(and_(matched, advisory_match.c.fixed_in != ""), "fixable"),
+            count(evaluation.c.package_id.is_(None), "pending"),
+        )
+        .outerjoin(advisory_match, advisory_match.c.package_id == set_package.c.package_id)
+        .outerjoin(evaluation, evaluation.c.package_id == set_package.c.package_id)
+        .where(set_package.c.counted)
+        .group_by(set_package.c.set_id)
+    )
+    wanted: ColumnElement[bool] = true()
+    if image_ids is not None:
+        wanted = image.c.id.in_(image_ids)
+        sets = select(image_layer.c.set_id).where(image_layer.c.image_id.in_(image_ids))
+        per_set = per_set.where(set_package.c.set_id.in_(sets))
+    sums = per_set.cte("per_set")
+    names = (*COUNTERS, "pending")
+    per_image = (
+        select(image.c.id, *(func.coalesce(func.sum(sums.c[name]), 0) for name in names))
+        .outerjoin(image_layer, image_layer.c.image_id == image.c.id)
+        .outerjoin(sums, sums.c.set_id == image_layer.c.set_id)
+        .where(wanted)
+        .group_by(image.c.id)
+        .order_by(image.c.id)
+    )
+    excluded = upsert(c, image_stat, [], {}).excluded
+    statement = upsert(c, image_stat, ["image_id"], {name: excluded[name] for name in names})
+    return statement.from_select(["image_id", *names], per_image)
+
+
+_BY_SEVERITY = tuple(Severity[name.upper()] for name in COUNTERS[:5])
+
+
+def _affected(c: Connection, named: str) -> tuple[AffectedPackage, ...]:
+    statement: Select[Any] = (
+        select(
+            *content.IDENTITY,
+            advisory_match.c.fixed_in,
+            func.count(image_layer.c.image_id.distinct()).label("images"),
+        )
+        .select_from(advisory_match)
+        .join(package, package.c.id == advisory_match.c.package_id)
+        .join(set_package, set_package.c.package_id == package.c.id)
+        .join(image_layer, image_layer.c.set_id == set_package.c.set_id)
+        .where(advisory_match.c.advisory == named, set_package.c.counted)
+        .group_by(*(column for column in package.c), advisory_match.c.fixed_in)
+        .order_by(package.c.name, package.c.id)
+        .limit(AFFECTED_LIMIT)
+    )
+    return tuple(
+        AffectedPackage(row.package_id, content.identified(row), row.fixed_in, row.images)
+        for row in c.execute(statement)
+    )
+
+
+def _affected_images(c: Connection, named: str) -> int:
+    statement = (
+        select(func.count(image_layer.c.image_id.distinct()))
+        .select_from(advisory_match)
+        .join(set_package, set_package.c.package_id == advisory_match.c.package_id)
+        .join(image_layer, image_layer.c.set_id == set_package.c.set_id)
+        .where(advisory_match.c.advisory == named, set_package.c.counted)
+    )
+    return c.execute(statement).scalar_one()
+
+
+def _match(row: Row[Any]) -> Match:
+    detail = msgspec.convert(row.detail, _Detail)
+    return Match(
+        id=row.advisory,
+        aliases=detail.aliases,
+        severity=Severity(row.severity),
+        severity_source=detail.severity_source,
+        cvss=detail.cvss,
+        fixed_in=row.fixed_in,
+        evidence=detail.evidence,
+        records=detail.records,
+        summary=detail.summary,
+        url=detail.url,
+        published=detail.published,
+    )
+
+
+def _union(lists: Iterable[Iterable[str]]) -> tuple[str, ...]:
+    return tuple(sorted({one for names in lists for one in names}))

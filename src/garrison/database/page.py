@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, Select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, Select, literal, tuple_
 
 from garrison.database.errors import InvalidCursorError
 
@@ -77,7 +77,10 @@ class Keyset:
     def after(self, values: Sequence[Any]) -> ColumnElement[bool]:
         """The rows that come after the one with these key values."""
         row = tuple_(*self.columns)
-        return row < tuple_(*values) if self.descending else row > tuple_(*values)
+        bound = tuple_(
+            *(literal(v, column.type) for column, v in zip(self.columns, values, strict=True))
+        )
+        return row < bound if self.descending else row > bound
 
     def cursor(self, values: Sequence[Any]) -> str:
         plain = [v.isoformat() if isinstance(v, datetime) else v for v in values]
