@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from garrison.advisories import Advisory
+from garrison.console.problems import NotFoundError
 from garrison.console.state import AppState
-
-if TYPE_CHECKING:
-    from garrison.database.images import ImageDetail, ImageQuery, ImageRow, PackageRow
-    from garrison.database.matches import AdvisoryDetail, FindingQuery, FindingRow
-    from garrison.database.page import Page
+from garrison.database import images as rows
+from garrison.database import matches
+from garrison.database.images import ImageDetail, ImageQuery, ImageRow, LayerRow, PackageRow
+from garrison.database.matches import AdvisoryRow, FindingQuery, FindingRow
+from garrison.database.page import Page
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class ImageView:
     """
 
     image: ImageDetail
+    layers: tuple[LayerRow, ...]
     missing_ecosystems: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -30,28 +32,79 @@ class ImageView:
         return not self.warnings
 
 
+@dataclass(frozen=True, slots=True)
+class AdvisoryView:
+    """An advisory. fleet: what the fleet's matches say, None where no package matches.
+
+    record: as published, None where it is not loaded (any more).
+    """
+
+    fleet: AdvisoryRow | None
+    record: Advisory | None
+
+
 def page(state: AppState, query: ImageQuery) -> Page[ImageRow]:
     """Images with their counters."""
-    raise NotImplementedError
+    with state.db.read() as c:
+        return rows.page(c, query)
 
 
 def detail(state: AppState, digest: str) -> ImageView:
     """One image with its layers. Raises NotFoundError."""
-    raise NotImplementedError
+    with state.db.read() as c:
+        found = rows.by_digest(c, digest)
+        layers = rows.layers(c, found.image.id) if found else ()
+    if found is None:
+        raise NotFoundError(f"there is no image {digest}", "Scan it: it may never have been.")
+    covered = _covered(state, found.image)
+    return ImageView(found, layers, found.image.missing(covered), found.image.warnings(covered))
+
+
+def warnings(state: AppState, image: ImageRow) -> tuple[str, ...]:
+    """Why the counters of an image in a list are not the whole truth; empty when they are."""
+    return image.warnings(_covered(state, image))
 
 
 def packages(
-    state: AppState, digest: str, limit: int = 200, cursor: str | None = None
+    state: AppState,
+    digest: str,
+    limit: int = 200,
+    cursor: str | None = None,
+    *,
+    search: str = "",
 ) -> Page[PackageRow]:
     """The packages of an image. Raises NotFoundError."""
-    raise NotImplementedError
+    with state.db.read() as c:
+        found = rows.by_digest(c, digest)
+        if found is None:
+            raise NotFoundError(f"there is no image {digest}")
+        return rows.packages(c, found.image.id, limit, cursor, search=search)
 
 
 def findings(state: AppState, query: FindingQuery) -> Page[FindingRow]:
     """Findings of one image or of all, worst first."""
-    raise NotImplementedError
+    with state.db.read() as c:
+        return matches.findings(c, query)
 
 
-def advisory(state: AppState, advisory_id: str) -> AdvisoryDetail:
-    """What is known of an advisory, and which images it is in. Raises NotFoundError."""
-    raise NotImplementedError
+def advisory(state: AppState, advisory_id: str) -> AdvisoryView:
+    """What is known of an advisory, by its id or an alias. Raises NotFoundError."""
+    with state.db.read() as c:
+        fleet = matches.advisory(c, advisory_id)
+    store = state.intel.store()
+    record = store.advisory(advisory_id) if store else None
+    if record is None and store is not None and fleet is not None:
+        record = next((r for name in fleet.records if (r := store.advisory(name))), None)
+    if fleet is None and record is None:
+        raise NotFoundError(
+            f"no advisory {advisory_id} is loaded", "Update the Intelligence Stream."
+        )
+    return AdvisoryView(fleet, record)
+
+
+def _covered(state: AppState, image: ImageRow) -> frozenset[str]:
+    """Those ecosystems of the image that something is known about."""
+    store = state.intel.store()
+    if store is None:
+        return frozenset()
+    return frozenset(name for name in image.ecosystems if store.covers(name))

@@ -76,7 +76,7 @@ class RequestError(GarrisonError):
 class NotFoundError(RequestError):
     """The thing asked for does not exist."""
 
-    code = "request.not_found"
+    code = "not_found"
     status = 404
 
 
@@ -158,3 +158,72 @@ class TooManyAttemptsError(RequestError):
     @property
     def headers(self) -> Mapping[str, str]:
         return {"Retry-After": str(self.retry_after)}
+
+
+_TITLES = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    409: "Conflict",
+    413: "Content Too Large",
+    421: "Misdirected Request",
+    422: "Unprocessable Content",
+    429: "Too Many Requests",
+    500: "Internal Server Error",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+}
+
+# Errors of other packages, by their stable codes; a code ending in a dot stands for all under it.
+_STATUS = {
+    "not_found": 404,
+    "name.taken": 409,
+    "settings.stale": 409,
+    "settings.invalid": 422,
+    "request.bad_cursor": 400,
+    "egress.bad_url": 422,
+    "fleet.not_connected": 409,
+    "fleet.silent": 504,
+    "database.busy": 503,
+    "database.disk": 503,
+    "database.unavailable": 503,
+    "egress.": 502,
+}
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    hint: str = "",
+    errors: Sequence[FieldProblem] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Problem:
+    """A problem with the title that belongs to its status."""
+    title = _TITLES.get(status, "Error")
+    return Problem(status, code, title, detail, hint, tuple(errors), headers or {})
+
+
+def problem_of(error: GarrisonError) -> Problem:
+    """How `error` is answered."""
+    if isinstance(error, RequestError):
+        errors = error.problems if isinstance(error, InvalidFieldsError) else ()
+        return problem(
+            error.status, error.code, error.message, error.hint, _fields(errors), error.headers
+        )
+    if isinstance(error, InvalidSettingError):
+        each: Sequence[InvalidSettingError] = getattr(error, "problems", None) or [error]
+        return problem(422, error.code, error.message, error.hint, _fields(each))
+    family = error.code.partition(".")[0] + "."
+    status = _STATUS.get(error.code) or _STATUS.get(family, 500)
+    if error.code == "egress.bad_url":
+        fields = [FieldProblem("url", error.code, error.message, error.hint)]
+        return problem(status, error.code, error.message, error.hint, fields)
+    return problem(status, error.code, error.message, error.hint)
+
+
+def _fields(problems: Sequence[InvalidSettingError]) -> list[FieldProblem]:
+    return [FieldProblem(p.field, p.code, p.message, p.hint) for p in problems]

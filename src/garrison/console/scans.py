@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
+from garrison.console import alerting, fleet
+from garrison.console.problems import InvalidFieldsError, NotFoundError
 from garrison.console.state import AppState
-from garrison.packages import Inventory
+from garrison.database import images, matches
+from garrison.database import scans as rows
+from garrison.database.page import Page
+from garrison.database.scans import ScanRow, ScanState
+from garrison.errors import InvalidSettingError
+from garrison.findings import Match, match_packages, subject_of
+from garrison.findings.match import ecosystem_of
+from garrison.images import BadReferenceError, ImageReference
+from garrison.packages import Inventory, Package
 
 if TYPE_CHECKING:
-    from garrison.database.page import Page
-    from garrison.database.scans import ScanRow
+    from sqlalchemy import Connection
+
+    from garrison.advisories import AdvisoryStore
+
+_PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?")
+_LOCAL = ("oci:", "docker-archive:", "rootfs:")
+_log = structlog.get_logger(__name__)
 
 
 def request_scan(
@@ -24,19 +44,47 @@ def request_scan(
 ) -> ScanRow:
     """Queue a scan; a connected Defender takes it within a second.
 
-    Raises: InvalidSettingError (field `reference` or `platform`); NotFoundError (Defender).
+    defender_id: id or name of the only Defender that may do it.
+
+    Raises: InvalidFieldsError (`reference`, `platform`); NotFoundError (no such Defender).
     """
-    raise NotImplementedError
+    reference = reference.strip()
+    _check(reference, platform)
+    chosen = fleet.defender(state, defender_id).row.id if defender_id else None
+    with state.db.write() as c:
+        row = rows.enqueue(
+            c,
+            reference=reference,
+            platform=platform,
+            defender_id=chosen,
+            requested_by=actor,
+            now=now or datetime.now(UTC),
+        )
+    if state.gateway is not None:
+        state.gateway.scans_wake()
+    return row
 
 
 def scan(state: AppState, scan_id: str) -> ScanRow:
     """One scan. Raises NotFoundError."""
-    raise NotImplementedError
+    with state.db.read() as c:
+        row = rows.get(c, scan_id)
+    if row is None:
+        raise NotFoundError(f"there is no scan {scan_id}")
+    return row
 
 
-def scans(state: AppState, limit: int = 50, cursor: str | None = None) -> Page[ScanRow]:
-    """All scans, newest first."""
-    raise NotImplementedError
+def scans(
+    state: AppState,
+    limit: int = 50,
+    cursor: str | None = None,
+    *,
+    only: ScanState | None = None,
+    image_id: int | None = None,
+) -> Page[ScanRow]:
+    """All scans, newest first. only: in this state."""
+    with state.db.read() as c:
+        return rows.page(c, limit, cursor, state=only, image_id=image_id)
 
 
 def ingest(state: AppState, defender_id: str, scan_id: str, inventory: Inventory) -> None:
@@ -44,9 +92,110 @@ def ingest(state: AppState, defender_id: str, scan_id: str, inventory: Inventory
 
     Safe to repeat: a scan that is done already changes nothing. Call it in a worker thread.
     """
-    raise NotImplementedError
+    row = scan(state, scan_id)
+    if row.state == "done":
+        return
+    store = state.intel.store()
+    # The slow part comes before the write lock: reading and comparing versions.
+    known = _matches(inventory.packages, store)
+    alerted = 0
+    now = datetime.now(UTC)
+    with state.db.write() as c:
+        stored = images.store(c, inventory, now, ecosystems=ecosystems(inventory))
+        affected = _put(c, store, stored, known)
+        matches.recount(c, affected | {stored.image_id})
+        alerted = alerting.raise_alerts(c, state.settings.console_url, stored.image_id, now)
+        rows.done(c, scan_id, stored.image_id, now)
+    _log.info(
+        "scan taken in",
+        scan=scan_id,
+        defender=defender_id,
+        image=inventory.digest,
+        packages=len(inventory.packages),
+        alerts=alerted,
+    )
+    if alerted:
+        state.deliveries.wake()
+    if store is None or stored.new_packages or state.intel.behind(store.revision):
+        state.intel.wake()
 
 
 def fail(state: AppState, defender_id: str, scan_id: str, error: dict[str, Any]) -> None:
     """A Defender could not do the scan; `error` has code, message, hint, who and hop."""
-    raise NotImplementedError
+    with state.db.write() as c:
+        rows.fail(c, scan_id, error, datetime.now(UTC), defender_id=defender_id)
+    _log.warning("scan failed", scan=scan_id, defender=defender_id, code=error.get("code"))
+
+
+def ecosystems(inventory: Inventory) -> list[str]:
+    """Whose advisories the image needs: without them its report means nothing."""
+    asked = (package for package in inventory.packages if subject_of(package) is not None)
+    return sorted({ecosystem_of(package) for package in asked})
+
+
+def as_asked(package: Package) -> Package:
+    """`package` as it is matched for the whole fleet: where it lies belongs to one image."""
+    return replace(package, position="installed") if package.position == "owned" else package
+
+
+def _matches(
+    packages: Sequence[Package], store: AdvisoryStore | None
+) -> Mapping[tuple[str, ...], tuple[Match, ...]]:
+    if store is None:
+        return {}
+    asked = [as_asked(package) for package in packages]
+    matching = match_packages(asked, store)
+    return {identity(package): matching.of(package) for package in asked}
+
+
+def identity(package: Package) -> tuple[str, ...]:
+    """What decides which advisories apply."""
+    return (
+        package.type,
+        package.namespace,
+        package.name,
+        package.version,
+        package.distro,
+        package.source,
+        package.source_version,
+    )
+
+
+def _put(
+    c: Connection,
+    store: AdvisoryStore | None,
+    stored: images.StoredImage,
+    known: Mapping[tuple[str, ...], tuple[Match, ...]],
+) -> frozenset[int]:
+    """Store the matches of packages nobody had before; ids of images to recount."""
+    if store is None or not stored.new_packages:
+        return frozenset()
+    found = {number: known.get(identity(p), ()) for number, p in stored.new_packages}
+    changed = matches.put(c, store.revision, found)
+    return images.with_packages(c, changed) if changed else frozenset()
+
+
+def _check(reference: str, platform: str) -> None:
+    problems = []
+    if reference.startswith("docker:"):
+        if len(reference) > 1024 or not reference.isprintable():
+            problems.append(InvalidSettingError("reference", "this is not an image"))
+    elif reference.startswith(_LOCAL):
+        problems.append(
+            InvalidSettingError(
+                "reference",
+                "a Defender scans images of registries and of its own engine only",
+                "`garrison scan` reads local files, on the machine where they are.",
+            )
+        )
+    else:
+        try:
+            ImageReference.parse(reference)
+        except BadReferenceError as error:
+            problems.append(InvalidSettingError("reference", error.message, error.hint))
+    if platform and not _PLATFORM.fullmatch(platform):
+        problems.append(
+            InvalidSettingError("platform", "this is not a platform", "Write it like linux/amd64.")
+        )
+    if problems:
+        raise InvalidFieldsError(problems)

@@ -41,7 +41,10 @@ class ListenAddress:
 
     @classmethod
     def parse(cls, text: str, *, setting: str) -> ListenAddress:
-        """The address in `text`; `setting` names where it was written. Raises InvalidSettingError."""
+        """The address in `text`; `setting` names where it was written.
+
+        Raises: InvalidSettingError.
+        """
         host, colon, port = text.strip().rpartition(":")
         if host.startswith("[") and host.endswith("]"):
             host = host[1:-1]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,18 +16,17 @@ if TYPE_CHECKING:
     from garrison.console.settings import ConsoleSettings
     from garrison.console.throttle import Throttle
     from garrison.database import Database
-    from garrison.egress import EgressClient, ProxySettings
+    from garrison.egress import ProxySettings
+    from garrison.egress.http import EgressClient
     from garrison.fleet.identity import Authority
-
-_APPLY_SECONDS = 10.0
 
 
 @dataclass(slots=True)
 class AppState:
-    """The parts of one Console process.
+    """The parts of one Console process. All of it may be used from any thread.
 
-    loop: the event loop that `egress` lives in; operations may run in worker threads.
-    gateway: None in processes that serve no Defenders.
+    gateway: None in processes that serve no Defenders. on_proxy: called after other proxy
+    settings came into force.
     """
 
     data: Path
@@ -40,36 +38,16 @@ class AppState:
     deliveries: DeliveryService
     throttle: Throttle
     gateway: Gateway | None = None
-    loop: asyncio.AbstractEventLoop | None = field(default=None, repr=False)
+    on_proxy: list[Callable[[], None]] = field(default_factory=list, repr=False)
 
     def use_proxy(self, settings: ProxySettings) -> None:
-        """Make `settings` those of the next connection; returns when they are. Any thread."""
-        loop = self.loop
-        if loop is None or not loop.is_running() or _running_loop() is loop:
-            self.egress.use(settings)
-            return
-        done: concurrent.futures.Future[None] = concurrent.futures.Future()
-
-        def apply() -> None:
-            try:
-                self.egress.use(settings)
-            except BaseException as error:
-                done.set_exception(error)
-            else:
-                done.set_result(None)
-
-        loop.call_soon_threadsafe(apply)
-        done.result(_APPLY_SECONDS)
+        """Make `settings` those of the next connection."""
+        self.egress.use(settings)
+        for tell in self.on_proxy:
+            tell()
 
 
 def state_of(request: Request) -> AppState:
     """The state of the application that serves `request`."""
     state: AppState = request.app.state.garrison
     return state
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

@@ -1,0 +1,48 @@
+"""`/egress`: which way a connection takes, trying one, and what was contacted."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from garrison.console import contacts, proxy
+from garrison.console.api.common import Operator, Reader, State, Wanted, item_list
+from garrison.console.api.models import ConnectionOut, EgressIn, ItemList, RouteOut, TestOut
+
+router = APIRouter(tags=["Egress"], prefix="/egress")
+
+
+@router.post("/explain")
+async def explain_route(state: State, caller: Reader, body: EgressIn) -> RouteOut:
+    """The route a URL takes, and why; opens nothing."""
+    return RouteOut(**await proxy.explain(state, body.url, body.purpose, body.from_))
+
+
+@router.post("/test")
+async def test_connection(state: State, caller: Operator, body: EgressIn) -> TestOut:
+    """Connect, and say what each hop did."""
+    return TestOut(**await proxy.test(state, body.url, body.purpose, body.from_))
+
+
+@router.get("/connections")
+def list_connections(state: State, caller: Reader, page: Wanted) -> ItemList[ConnectionOut]:
+    """Outside hosts that were contacted: by whom, why, by which route, last result."""
+    return item_list(contacts.page(state, page.limit, page.cursor), contact_view)
+
+
+def contact_view(contact: contacts.ContactView) -> ConnectionOut:
+    """A contact as the API shows it."""
+    row = contact.row
+    return ConnectionOut(
+        host=row.host,
+        port=row.port,
+        purpose=row.purpose,
+        route=row.route,
+        source=row.source,
+        source_name=contact.source_name,
+        first_at=row.first_seen,
+        last_at=row.last_seen,
+        succeeded=row.succeeded,
+        failed=row.failed,
+        last_ok=row.last_ok,
+        last_code=row.last_code,
+    )

@@ -1,0 +1,577 @@
+"""What the API takes and gives; the OpenAPI document is made from these types.
+
+Requests refuse unknown fields: a misspelt one would otherwise be lost without a word.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+T = TypeVar("T")
+
+Purpose = Literal["intel", "alerts", "registry", "secrets", "fleet", "sso"]
+SeverityName = Literal["unknown", "low", "medium", "high", "critical"]
+RoleName = Literal["admin", "operator", "auditor", "ci"]
+Who = Literal["you", "proxy", "destination", "network", ""]
+Text = Annotated[str, Field(max_length=1024)]
+Name = Annotated[str, Field(min_length=1, max_length=100)]
+# Write only: never part of an answer.
+Password = Annotated[str, Field(max_length=4096, json_schema_extra={"writeOnly": True})]
+
+
+class Out(BaseModel):
+    """An answer."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+
+class In(BaseModel):
+    """A request body.
+
+    READ_ONLY: fields of the answer that may be sent back unchanged and are ignored.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    READ_ONLY: ClassVar[frozenset[str]] = frozenset()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_read_only(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: v for k, v in value.items() if k not in cls.READ_ONLY}
+        return value
+
+
+class ItemList(Out, Generic[T]):
+    """One page of a list. next_cursor: send it as `cursor` for the next one; null on the last."""
+
+    items: list[T]
+    next_cursor: str | None = None
+
+
+class FieldError(Out):
+    field: str
+    code: str
+    message: str
+    hint: str
+
+
+class ProblemOut(Out):
+    """An error (RFC 9457). `code` is stable; `hint` says what to do."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    hint: str
+    errors: list[FieldError] | None = None
+
+
+class Failure(Out):
+    """What went wrong. who: who has to act."""
+
+    code: str
+    message: str
+    hint: str = ""
+    who: Who = ""
+    hop: str = ""
+
+
+# Proxy and egress
+
+
+class CaCertificate(Out):
+    subject: str
+    sha256: str
+    not_after: datetime
+
+
+class ProxySettingsOut(Out):
+    """The settings in force. sources: where each value came from."""
+
+    http_proxy: str
+    no_proxy: list[str]
+    ca: str = Field(description="PEM")
+    ca_certificates: list[CaCertificate]
+    user: str
+    password_set: bool
+    revision: int = Field(description="0 while none were saved")
+    sources: dict[str, str]
+    saved_at: datetime | None
+    saved_by: str
+    warnings: list[str]
+
+
+class ProxySettingsIn(In):
+    """All values are replaced; only an absent password keeps the stored one, null removes it."""
+
+    READ_ONLY: ClassVar[frozenset[str]] = frozenset(
+        {"ca_certificates", "password_set", "sources", "saved_at", "saved_by", "warnings"}
+    )
+
+    http_proxy: Text = Field("", examples=["http://proxy.corp.test:8080"])
+    no_proxy: list[Text] = Field([], max_length=1000, examples=[[".corp.test", "10.0.0.0/8"]])
+    ca: Annotated[str, Field(max_length=1 << 20, description="PEM")] = ""
+    user: Text = ""
+    password: Password | None = None
+    revision: int | None = Field(
+        None, description="The revision that was read; 409 when another was saved since"
+    )
+
+
+class EgressIn(In):
+    url: Annotated[str, Field(min_length=1, max_length=2048)]
+    purpose: Purpose = "registry"
+    from_: Name = Field(
+        "console", alias="from", description="`console`, or a Defender's id or name"
+    )
+
+
+class RouteOut(Out):
+    """Which way a connection takes. because: the rule that decided."""
+
+    url: str
+    route: Literal["direct", "proxy"]
+    proxy: str | None
+    because: str
+    purpose: str
+
+
+class StepOut(Out):
+    hop: str
+    target: str
+    ok: bool
+    ms: float
+    detail: str
+
+
+class TestOut(Out):
+    """A connection that was tried. intercepted_by: issuer of a certificate put in between."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    ok: bool
+    url: str
+    from_: str = Field(alias="from")
+    route: RouteOut
+    intercepted_by: str | None
+    error: Failure | None
+    trace: list[StepOut]
+
+
+class ConnectionOut(Out):
+    """An outside host that was contacted. source: `console` or the id of a Defender."""
+
+    host: str
+    port: int
+    purpose: str
+    route: str = Field(description="`direct`, or the proxy's HOST:PORT")
+    source: str
+    source_name: str
+    first_at: datetime
+    last_at: datetime
+    succeeded: int
+    failed: int
+    last_ok: bool
+    last_code: str
+
+
+# Intelligence Stream
+
+
+class ProgressOut(Out):
+    done: int
+    total: int
+    step: str
+
+
+class EcosystemOut(Out):
+    name: str
+    records: int
+    withdrawn: int
+    skipped: int
+    updated_at: str
+
+
+class SkippedRecordOut(Out):
+    ecosystem: str
+    id: str
+    reason: str
+
+
+class IntelOut(Out):
+    """State of the feed. matching: packages still to be matched with this revision."""
+
+    revision: str
+    updated_at: datetime | None
+    url: str
+    running: bool
+    progress: ProgressOut | None
+    ecosystems: list[EcosystemOut]
+    skipped: list[SkippedRecordOut] = Field(description="At most 100 of `skipped_total`")
+    skipped_total: int
+    last_attempt_at: datetime | None
+    last_success_at: datetime | None
+    last_error: Failure | None
+    next_update_at: datetime | None
+    matching: int
+
+
+class UpdateOut(Out):
+    """started: false when an update was under way already."""
+
+    started: bool
+
+
+# Registries, scans, images
+
+
+class RegistryOut(Out):
+    host: str
+    user: str
+    password_set: bool
+    plain_http: bool
+    ca: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class RegistryIn(In):
+    """An absent password keeps the stored one, null removes it."""
+
+    READ_ONLY: ClassVar[frozenset[str]] = frozenset({"password_set", "created_at", "updated_at"})
+
+    host: Annotated[str, Field(min_length=1, max_length=300)]
+    user: Text = ""
+    password: Password | None = None
+    plain_http: bool = False
+    ca: Annotated[str, Field(max_length=1 << 20, description="PEM")] = ""
+
+
+class RegistryChange(In):
+    """As when it is added; the host is in the path."""
+
+    READ_ONLY: ClassVar[frozenset[str]] = frozenset(
+        {"host", "password_set", "created_at", "updated_at"}
+    )
+
+    user: Text = ""
+    password: Password | None = None
+    plain_http: bool = False
+    ca: Annotated[str, Field(max_length=1 << 20, description="PEM")] = ""
+
+
+class ScanIn(In):
+    reference: Annotated[str, Field(min_length=1, max_length=1024)] = Field(examples=["debian:12"])
+    platform: Annotated[str, Field(max_length=100)] = Field("", examples=["linux/amd64"])
+    defender: Name | None = Field(None, description="Id or name; absent: any")
+
+
+class ScanOut(Out):
+    id: str
+    state: Literal["queued", "running", "done", "failed"]
+    reference: str
+    platform: str
+    defender: str | None = Field(description="Id of the Defender that has it")
+    requested_by: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempts: int
+    progress: ProgressOut | None
+    digest: str | None = Field(description="Of the image, when done")
+    error: Failure | None
+
+
+class CountsOut(Out):
+    """Findings by severity."""
+
+    critical: int
+    high: int
+    medium: int
+    low: int
+    unknown: int
+
+
+class OsOut(Out):
+    id: str
+    version_id: str
+    pretty_name: str
+    codename: str
+
+
+class ImageOut(Out):
+    """pending: packages not matched yet with the loaded advisories."""
+
+    digest: str
+    reference: str
+    platform: str
+    os: OsOut | None
+    packages: int
+    findings: CountsOut
+    fixable: int
+    pending: int
+    size: int
+    first_seen: datetime
+    scanned_at: datetime
+
+
+class LayerOut(Out):
+    digest: str
+    diff_id: str
+    size: int
+    created_by: str
+    packages: int
+    findings: CountsOut
+
+
+class SkippedFileOut(Out):
+    path: str
+    layer: str
+    code: str
+    reason: str
+
+
+class ImageDetailOut(ImageOut):
+    """complete: whether having no findings would mean anything; `warnings` say why not."""
+
+    references: list[str]
+    labels: dict[str, str]
+    layers: list[LayerOut]
+    ecosystems: list[str]
+    missing_ecosystems: list[str]
+    unreadable: list[str]
+    skipped: list[SkippedFileOut]
+    complete: bool
+    warnings: list[str]
+    links: dict[str, str]
+
+
+class PackageOut(Out):
+    type: str
+    name: str
+    version: str
+    purl: str
+    path: str
+    arch: str
+    source: str
+    source_version: str
+    position: str
+    owner: str
+    layer: str
+    diff_id: str
+
+
+class CvssOut(Out):
+    vector: str
+    score: float
+
+
+class FindingPackageOut(Out):
+    type: str
+    name: str
+    version: str
+    purl: str
+    path: str
+    source: str
+    source_version: str
+
+
+class FindingImageOut(Out):
+    digest: str
+    reference: str
+
+
+class FindingOut(Out):
+    """One advisory applying to one package in one image."""
+
+    id: str
+    aliases: list[str]
+    image: FindingImageOut
+    package: FindingPackageOut
+    severity: SeverityName
+    severity_source: str
+    cvss: list[CvssOut]
+    fixed_in: str | None
+    layer: str
+    diff_id: str
+    evidence: str
+    records: list[str]
+    epss: float | None = None
+    kev: bool | None = None
+    url: str
+    summary: str
+    published: str
+
+
+class AffectedPackageOut(Out):
+    type: str
+    name: str
+    version: str
+    purl: str
+    fixed_in: str | None
+    images: int
+
+
+class AdvisoryOut(Out):
+    """An advisory, and where it applies."""
+
+    id: str
+    aliases: list[str]
+    severity: SeverityName
+    severity_source: str
+    cvss: list[CvssOut]
+    summary: str
+    details: str
+    published: str
+    url: str
+    records: list[str]
+    packages: list[AffectedPackageOut]
+    images: list[FindingImageOut]
+
+
+# Fleet
+
+
+class DefenderOut(Out):
+    """outdated: runs older proxy settings than the Console's."""
+
+    id: str
+    name: str
+    group: str
+    connected: bool
+    version: str
+    platform: str
+    settings_revision: int
+    outdated: bool
+    proxy: str
+    route: str
+    enrolled_at: datetime
+    connected_at: datetime | None
+    last_seen: datetime | None
+    certificate_not_after: datetime
+
+
+class JoinTokenOut(Out):
+    id: str
+    group: str
+    created_by: str
+    created_at: datetime
+    expires_at: datetime | None
+    uses_left: int | None
+    revoked_at: datetime | None
+
+
+class JoinTokenIn(In):
+    group: Annotated[str, Field(max_length=100)] = ""
+    expires_in: int | None = Field(
+        None, ge=60, le=10 * 365 * 86400, description="Seconds; absent: never"
+    )
+    uses: int | None = Field(None, ge=1, le=1_000_000, description="How many may enrol with it")
+
+
+class NewJoinTokenOut(JoinTokenOut):
+    """token: shown this once."""
+
+    token: str
+
+
+# Alerts
+
+
+class ProfileOut(Out):
+    """webhook_host: the only part of the webhook that is shown."""
+
+    id: str
+    name: str
+    kind: Literal["slack"]
+    threshold: SeverityName
+    enabled: bool
+    webhook_host: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class ProfileIn(In):
+    READ_ONLY: ClassVar[frozenset[str]] = frozenset(
+        {"id", "webhook_host", "created_at", "updated_at"}
+    )
+
+    name: Name
+    kind: Literal["slack"] = "slack"
+    threshold: Literal["low", "medium", "high", "critical"] = "high"
+    webhook: Annotated[str, Field(max_length=2048, json_schema_extra={"writeOnly": True})]
+    enabled: bool = True
+
+
+class ProfileChange(ProfileIn):
+    """An absent webhook keeps the stored one."""
+
+    webhook: Annotated[  # type: ignore[assignment]
+        str | None, Field(max_length=2048, json_schema_extra={"writeOnly": True})
+    ] = None
+
+
+class SentOut(Out):
+    ok: bool
+    error: Failure | None
+
+
+class DeliveryOut(Out):
+    id: str
+    profile: str = Field(description="Name of the profile")
+    image: str | None = Field(description="Digest of the image")
+    findings: int
+    state: Literal["waiting", "sending", "sent", "failed"]
+    attempts: int
+    created_at: datetime
+    next_at: datetime | None
+    sent_at: datetime | None
+    error: Failure | None
+
+
+# Access
+
+
+class UserOut(Out):
+    name: str
+    role: RoleName
+    created_at: datetime
+
+
+class TokenOut(Out):
+    id: str
+    name: str
+    role: RoleName
+    created_by: str
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+class TokenIn(In):
+    name: Name
+    role: RoleName
+    expires_in: int | None = Field(
+        None, ge=60, le=10 * 365 * 86400, description="Seconds; absent: never"
+    )
+
+
+class NewTokenOut(TokenOut):
+    """token: shown this once."""
+
+    token: str
+
+
+class AuditOut(Out):
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    target: str
+    detail: dict[str, Any]

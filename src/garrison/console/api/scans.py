@@ -1,0 +1,58 @@
+"""`/scans`."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from garrison.console import scans
+from garrison.console.api.common import Anyone, State, Wanted, failure, item_list
+from garrison.console.api.models import ItemList, ProgressOut, ScanIn, ScanOut
+from garrison.database.scans import ScanRow
+
+router = APIRouter(tags=["Scans"], prefix="/scans")
+
+
+@router.post("", status_code=202)
+def request_scan(state: State, caller: Anyone, body: ScanIn, response: Response) -> ScanOut:
+    """Have an image scanned by a Defender."""
+    row = scans.request_scan(
+        state,
+        body.reference,
+        platform=body.platform,
+        defender_id=body.defender,
+        actor=caller.actor,
+    )
+    response.headers["Location"] = f"/api/v1/scans/{row.id}"
+    return scan_view(row)
+
+
+@router.get("")
+def list_scans(state: State, caller: Anyone, page: Wanted) -> ItemList[ScanOut]:
+    """Scans, newest first."""
+    return item_list(scans.scans(state, page.limit, page.cursor), scan_view)
+
+
+@router.get("/{scan_id}")
+def read_scan(state: State, caller: Anyone, scan_id: str) -> ScanOut:
+    """One scan, with its progress."""
+    return scan_view(scans.scan(state, scan_id))
+
+
+def scan_view(row: ScanRow) -> ScanOut:
+    """A scan as the API shows it."""
+    running = row.state == "running"
+    return ScanOut(
+        id=row.id,
+        state=row.state,
+        reference=row.reference,
+        platform=row.platform,
+        defender=row.claimed_by or row.defender_id,
+        requested_by=row.requested_by,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        attempts=row.attempts,
+        progress=ProgressOut(done=row.done, total=row.total, step=row.step) if running else None,
+        digest=row.digest,
+        error=failure(row.error),
+    )
