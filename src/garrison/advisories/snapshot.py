@@ -65,10 +65,6 @@ class Validators:
     last_modified: str = ""
 
 
-class _Stopped(Exception):
-    """The caller no longer wants the result."""
-
-
 @contextmanager
 def next_snapshot(data: Path) -> Iterator[SnapshotWriter]:
     """A writer on a copy of the snapshot in force; publish it with `commit()`.
@@ -112,6 +108,8 @@ class SnapshotWriter:
 
     def validators(self, feed: str) -> Validators:
         """Of the feed's file in the snapshot in force; empty ones where there is none."""
+        if not _same_schema(self._path):
+            return Validators()
         try:
             with _reading(self._path) as db:
                 row = db.execute(
@@ -129,11 +127,10 @@ class SnapshotWriter:
         validators: Validators = Validators(),
         now: str,
         progress: Callable[[int], None] | None = None,
-        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         """Make `feed` hold exactly `records`: pairs of a file name and the record's bytes.
 
-        All or nothing: whatever `records` raises leaves the feed as it was.
+        All or nothing: whatever `records` or `progress` raises leaves the feed as it was.
         """
         db = self._open()
         db.execute("SAVEPOINT feed")
@@ -142,11 +139,8 @@ class SnapshotWriter:
             load = _FeedLoad(db, feed, self._changed, self._identifiers)
             for count, (name, raw) in enumerate(records, 1):
                 load.take(name, raw)
-                if count % 500 == 0:
-                    if stopped():
-                        raise _Stopped
-                    if progress is not None:
-                        progress(count)
+                if progress is not None and count % 500 == 0:
+                    progress(count)
             load.finish(validators, now)
         except BaseException:
             db.execute("ROLLBACK TO feed")

@@ -155,12 +155,16 @@ def match_inventory(inventory: Inventory, lookup: Lookup | None) -> ScanReport:
 def _gaps(inventory: Inventory, missing: Sequence[str], used: Counter[str]) -> list[str]:
     gaps = [f"the package database {path} cannot be read" for path in inventory.unreadable]
     gaps += [
-        f"no advisories are loaded for {name}: {used[name]} packages were not matched"
+        f"no advisories are loaded for {name}, so {_packages(used[name])} not matched"
         for name in missing
     ]
     if not inventory.packages:
         gaps.append("no packages were found in this image")
     return gaps
+
+
+def _packages(count: int) -> str:
+    return "1 package was" if count == 1 else f"{count} packages were"
 
 
 def _rows(
@@ -211,18 +215,25 @@ class _Group:
 
 def _groups(subject: Subject, rows: Sequence[AffectedRow], warnings: list[str]) -> list[_Group]:
     groups = []
+    undecided: list[_Candidate] = []
     for members in _joined(_candidates(subject, rows)):
         hits = [candidate for candidate in members if candidate.hits]
         if hits:
             groups.append(_Group(hits, members))
         elif all(candidate.undecided for candidate in members):
-            warnings += [
-                f"{subject.ecosystem} {subject.name} {subject.version}:"
-                f" {candidate.advisory.id} could not be evaluated: {reason}"
-                for candidate in members
-                for reason in candidate.undecided[:1]
-            ]
+            undecided += members
+    if undecided:
+        warnings.append(_undecided_warning(subject, undecided))
     return _without_covered_errata(groups)
+
+
+def _undecided_warning(subject: Subject, candidates: list[_Candidate]) -> str:
+    ids = ", ".join(candidate.advisory.id for candidate in candidates[:8])
+    more = f" and {len(candidates) - 8} more" if len(candidates) > 8 else ""
+    return (
+        f"{subject.ecosystem} {subject.name} {subject.version}: could not be compared with"
+        f" {ids}{more} ({candidates[0].undecided[0]})"
+    )
 
 
 def _candidates(subject: Subject, rows: Sequence[AffectedRow]) -> list[_Candidate]:

@@ -68,9 +68,9 @@ def _intel(report: ScanReport) -> str:
 def _table(report: ScanReport) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, padding=(0, 1))
     table.add_column("S", no_wrap=True, width=1)
-    table.add_column("Package", overflow="fold", ratio=3)
-    table.add_column("Installed", overflow="fold", ratio=2)
-    table.add_column("Fixed in", overflow="fold", ratio=2)
+    table.add_column("Package", overflow="fold", ratio=1, min_width=16)
+    table.add_column("Installed", overflow="fold", max_width=24)
+    table.add_column("Fixed in", overflow="fold", max_width=24)
     table.add_column("Advisory", overflow="fold", min_width=19)
     table.add_column("Layer", no_wrap=True, width=_DIGITS)
     table.expand = True
