@@ -27,6 +27,7 @@ from lab.rootfs import Tree, bootstrap, chroot, forget_downloads, with_network
 from lab.truth import APP, DebianPackage, NpmPackage, PackedLayer, PythonDistribution, Truth, look
 
 CACHE = Path(__file__).resolve().parent.parent / ".cache" / "lab"
+BIG_REVISION = 1
 DIST_PACKAGES = "usr/local/lib/python3.11/dist-packages"
 
 
@@ -182,7 +183,7 @@ def big(size_mb: int = 1024) -> Image:
         write_oci(store, [Built([base, *done])])
         Truth(debian=TINY_DEBIAN, layers=_packed([base, *done])).save(directory / "truth.json")
 
-    return _cached(f"big-{size_mb}", build)
+    return _cached(f"big-{BIG_REVISION}-{size_mb}", build)
 
 
 TINY_DEBIAN = (
@@ -288,13 +289,15 @@ def _packed(layers: list[Layer]) -> tuple[PackedLayer, ...]:
 
 
 class _Repeated:
-    """A file without end."""
+    """A file without end: one block over and over."""
 
     def __init__(self, block: bytes) -> None:
-        self.block = block
+        self.block, self.at = block, 0
 
     def read(self, size: int = -1) -> bytes:
-        return self.block[:size]
+        data = self.block[self.at : self.at + size]
+        self.at = (self.at + len(data)) % len(self.block)
+        return data
 
 
 def _cached(name: str, build: Callable[[Path], None]) -> Image:

@@ -44,8 +44,8 @@ class Interceptor:
     """A running interceptor in a network's `proxy` namespace.
 
     authority: signs the certificates it shows; in `origin` mode the Squid must trust it.
-    trust: PEM files of the authorities it verifies destinations with; read for each connection,
-        so one may come into being later, such as the Console's own.
+    trust: PEM files of the authorities it verifies destinations with. Read for each connection,
+        so that one may come into being later, such as the Console's own.
     """
 
     def __init__(

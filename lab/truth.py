@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
+from lab.oci import Compression
 from lab.process import program, run
 from lab.rootfs import chroot
 
@@ -67,7 +68,7 @@ class NpmPackage:
 class PackedLayer:
     digest: str
     diff_id: str
-    compression: str
+    compression: Compression
     comment: str
 
 

@@ -236,7 +236,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "lab"
     timeout = 300
+    disable_nagle_algorithm = True
     server: Server
+    fault: Fault | None = None
 
     def setup(self) -> None:
         # Here and not in the accept loop, so that a silent client keeps nobody waiting.
