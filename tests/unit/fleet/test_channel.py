@@ -240,9 +240,7 @@ def test_a_gateways_certificate_is_no_defenders(
     """Only certificates made for clients open a session."""
     identity = enrolled(authority)
     server = authority.issue_gateway(NOW)
-    stolen = type(identity)(
-        "d-1", server.key, server.chain.decode(), authority.certificate_pem
-    )
+    stolen = type(identity)("d-1", server.key, server.chain.decode(), authority.certificate_pem)
     pair = Pair(ClientChannel.for_identity(stolen), ServerChannel(gateway)).run()
 
     assert pair.server_error is not None
@@ -299,10 +297,13 @@ def test_unknown_frames_end_the_channel(
 
 @pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\n\r\n", bytes(100), b"\x16\x03\x01\xff\xff"])
 def test_what_is_no_tls_ends_the_channel(gateway: ServerIdentity, data: bytes) -> None:
-    server = ServerChannel(gateway)
     with pytest.raises(ProtocolError):
-        for _ in range(64 << 10):
-            server.receive(data)
+        feed(ServerChannel(gateway), data, times=64 << 10)
+
+
+def feed(channel: ServerChannel, data: bytes, times: int) -> None:
+    for _ in range(times):
+        channel.receive(data)
 
 
 def test_an_end_in_the_middle_is_not_an_end(authority: Authority, gateway: ServerIdentity) -> None:
