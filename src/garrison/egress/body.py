@@ -1,35 +1,150 @@
-"""Blocking requests: bulk bodies for layers, small calls for everything around them."""
+"""Blocking requests: bulk bodies for layers, small calls for everything around them.
+
+The same plans as `dial`, on blocking sockets. A body of known length is read straight from the
+socket (or TLS) into the caller's buffer; nothing here imports asyncio or aiohttp.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
 from garrison.egress.answer import Fetched, Headers
-from garrison.egress.endpoint import Purpose
+from garrison.egress.endpoint import Endpoint, Purpose, Target
+from garrison.egress.errors import (
+    AnswerTimeoutError,
+    EgressError,
+    TooLargeError,
+    TooManyRedirectsError,
+    TruncatedError,
+)
+from garrison.egress.handshake import USER_AGENT, AnswerFault, Exchange
+from garrison.egress.plan import Call, begin, call_for, check
+from garrison.egress.record import Observer, observe
+from garrison.egress.redirect import redirected
+from garrison.egress.result import failed, passed
 from garrison.egress.settings import ProxySettings
-from garrison.egress.trace import ConnectionRecord
+from garrison.egress.sockets import Wire
+from garrison.egress.trace import TestResult
 
-Observer = Callable[[ConnectionRecord], None]
+_CHUNK = 64 << 10
 
 
 class Body:
-    """An answer whose body is read by the caller."""
+    """An answer whose body is read by the caller; close it, or use `with`.
 
-    status: int
-    headers: Headers
+    url: of the request. timeout: seconds, for each wait.
+    """
+
+    def __init__(
+        self, wire: Wire, exchange: Exchange, destination: Endpoint, timeout: float, url: str
+    ) -> None:
+        self._wire, self._exchange = wire, exchange
+        self._destination, self._timeout = destination, timeout
+        self.url = url
+        assert exchange.answer is not None
+        self.status: int = exchange.answer.status
+        self.headers = Headers(exchange.field_values)
+        self._ended = False
+        # What was read together with the head.
+        self._ready = memoryview(self._drain())
+        self._left = self._length()
+
+    def _drain(self) -> bytes:
+        found = bytearray()
+        while (data := self._next_data()) is not None:
+            if not data:
+                self._ended = True
+                break
+            found += data
+        return bytes(found)
+
+    def _length(self) -> int | None:
+        """Bytes still to come from the connection; None when only the parser knows the end."""
+        text = self.headers.get("content-length", "")
+        if self._ended or "transfer-encoding" in self.headers:
+            return None
+        # A repeated length is joined by a comma; the parser has checked that both agree.
+        first = text.partition(",")[0].strip()
+        return int(first) - len(self._ready) if first.isascii() and first.isdigit() else None
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
-        """Fill the start of `buffer`; returns how many bytes, 0 at the end."""
-        raise NotImplementedError
+        """Fill the start of `buffer`; returns how many bytes, 0 at the end.
+
+        Raises EgressError: the body is cut short, or nothing came within the timeout.
+        """
+        view = memoryview(buffer)
+        if not self._ready and not self._ended and len(view):
+            if self._left is not None:
+                return self._direct(view)
+            self._more()
+        n = min(len(view), len(self._ready))
+        view[:n] = self._ready[:n]
+        self._ready = self._ready[n:]
+        return n
+
+    def _direct(self, view: memoryview) -> int:
+        assert self._left is not None
+        n = self._receive_into(view[: self._left])
+        if n == 0:
+            raise self._truncated()
+        self._left -= n
+        self._ended = self._left == 0
+        return n
+
+    def _more(self) -> None:
+        """The next piece by the parser: chunked, or until the connection ends."""
+        buffer = bytearray(_CHUNK)
+        while (data := self._next_data()) is None:
+            n = self._receive_into(memoryview(buffer))
+            try:
+                self._exchange.feed_body(bytes(buffer[:n]))
+            except AnswerFault:
+                raise self._truncated() from None
+        self._ended = not data
+        self._ready = memoryview(data)
+
+    def _next_data(self) -> bytes | None:
+        try:
+            return self._exchange.next_data()
+        except AnswerFault:
+            raise self._truncated() from None
+
+    def _receive_into(self, view: memoryview) -> int:
+        try:
+            return self._wire.receive_into(view, self._timeout)
+        except TimeoutError:
+            raise self._told(AnswerTimeoutError(self._destination, self._timeout)) from None
+        except OSError:
+            raise self._truncated() from None
+
+    def _truncated(self) -> EgressError:
+        return self._told(TruncatedError(self._destination))
+
+    def _told(self, error: EgressError) -> EgressError:
+        error.trace, error.route = self._wire.trace, self._wire.call.route
+        return error
 
     def read(self, n: int = -1, *, limit: int | None = None) -> bytes:
-        """At most `n` bytes, or all with -1; raises TooLargeError beyond `limit`."""
-        raise NotImplementedError
+        """At most `n` bytes, or all with -1.
+
+        Raises TooLargeError beyond `limit` bytes, and what `readinto` raises.
+        """
+        if n >= 0:
+            buffer = bytearray(n)
+            return bytes(buffer[: self.readinto(buffer)])
+        whole, buffer = bytearray(), bytearray(_CHUNK)
+        while got := self.readinto(buffer):
+            whole += memoryview(buffer)[:got]
+            if limit is not None and len(whole) > limit:
+                raise self._told(TooLargeError(self._destination, limit))
+        return bytes(whole)
 
     def close(self) -> None:
-        raise NotImplementedError
+        """Drop the connection; may be called again."""
+        self._wire.drop()
 
     def __enter__(self) -> Self:
         return self
@@ -55,8 +170,51 @@ def open_body(
     observer: Observer | None = None,
     extra_ca: str = "",
 ) -> Body:
-    """Send a request and return as soon as the head of its answer is there."""
-    raise NotImplementedError
+    """Send a request and return as soon as the head of its answer is there.
+
+    No redirect is followed; any status of the destination is returned.
+    timeout: seconds until the head is there, then for each read. extra_ca: PEM, trusted for this
+    connection as well. observer: gets one record.
+
+    Raises EgressError: the destination was not reached. BadUrlError.
+    """
+    target = Target.parse(url)
+    call = call_for(target, settings, extra_ca=extra_ca)
+    exchange = _request(method, target, call, headers or {}, data)
+    wire = Wire(call, timeout)
+    try:
+        wire.run(begin(call, exchange, wire.trace))
+    except EgressError as error:
+        observe(observer, call, purpose, error)
+        raise
+    observe(observer, call, purpose, None)
+    return Body(wire, exchange, target.endpoint, timeout, url)
+
+
+def _request(
+    method: str, target: Target, call: Call, headers: Mapping[str, str], data: bytes | None
+) -> Exchange:
+    fields = [("Host", target.authority), ("Connection", "close")]
+    given = {name.lower() for name in headers}
+    if "user-agent" not in given:
+        fields.append(("User-Agent", USER_AGENT))
+    if "accept-encoding" not in given:
+        # Digests are of the bytes as stored.
+        fields.append(("Accept-Encoding", "identity"))
+    if data is not None and "content-length" not in given:
+        fields.append(("Content-Length", str(len(data))))
+    if call.absolute and call.credentials is not None:
+        fields.append(("Proxy-Authorization", call.credentials.basic()))
+    # Only our own, and only to the proxy.
+    fields += [(k, v) for k, v in headers.items() if k.lower() != "proxy-authorization"]
+    return Exchange(
+        method,
+        target.absolute if call.absolute else target.resource,
+        fields,
+        credentials=call.credentials,
+        data=data or b"",
+        streams=True,
+    )
 
 
 def fetch(
@@ -73,5 +231,55 @@ def fetch(
     limit: int = 8 << 20,
     redirects: int = 0,
 ) -> Fetched:
-    """Send a request and return its whole answer."""
-    raise NotImplementedError
+    """Send a request and return its whole answer.
+
+    redirects: how many are followed, each by its own route; `Authorization` and `Cookie` stay
+    with the first host and are never sent from https to http. Otherwise as `open_body`.
+
+    Raises EgressError, TooLargeError beyond `limit` bytes. BadUrlError.
+    """
+    given, followed = dict(headers or {}), 0
+    while True:
+        with open_body(
+            url,
+            settings,
+            purpose=purpose,
+            method=method,
+            headers=given,
+            data=data,
+            timeout=timeout,
+            observer=observer,
+            extra_ca=extra_ca,
+        ) as body:
+            step = redirected(url, body.status, body.headers, method, given) if redirects else None
+            if step is None:
+                return Fetched(body.status, body.headers, body.read(limit=limit), url)
+        followed += 1
+        if followed > redirects:
+            raise TooManyRedirectsError(Target.parse(url).endpoint)
+        url, method, given = step
+        data = None if method in ("GET", "HEAD") else data
+
+
+def check_connection(
+    url: str,
+    settings: ProxySettings,
+    *,
+    purpose: Purpose,
+    timeout: float = 15.0,
+    origin: str = "console",
+    observer: Observer | None = None,
+) -> TestResult:
+    """The blocking form of `EgressClient.test`, for a command line without aiohttp."""
+    target = Target.parse(url)
+    call = call_for(target, settings)
+    wire = Wire(call, timeout)
+    try:
+        checked = wire.run(check(call, target, wire.trace, os.urandom(16)))
+    except EgressError as error:
+        observe(observer, call, purpose, error)
+        return failed(url, call, purpose, wire.trace, error, origin)
+    finally:
+        wire.drop()
+    observe(observer, call, purpose, None)
+    return passed(url, call, purpose, wire.trace, checked, origin)

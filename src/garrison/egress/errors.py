@@ -40,6 +40,8 @@ class EgressError(GarrisonError):
         self.answer = answer
         self.trace: Trace | None = None
         self.route: Route | None = None
+        self.intercepted_by: str | None = None
+        """The CA that opens TLS on the way, where that was seen."""
 
     @property
     def hint(self) -> str:
@@ -309,6 +311,7 @@ class InterceptedError(CertificateError):
     def __init__(self, destination: Endpoint, chain: Sequence[Certificate], proxied: bool) -> None:
         by = "the proxy" if proxied else "a device on the way"
         super().__init__(str(destination), f"{_issued_by(chain)}: {by} inspects TLS", chain)
+        self.intercepted_by = self.issuer_name
 
     @property
     def hint(self) -> str:

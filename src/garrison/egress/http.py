@@ -1,43 +1,271 @@
-"""The asynchronous client: HTTP by aiohttp over our own dialling."""
+"""The asynchronous client: aiohttp's HTTP over our own dialling.
+
+aiohttp's own proxy, redirect, cookie and environment support is not used: it loses the proxy's
+answer and prints passwords.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+import asyncio
+import contextlib
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
-from garrison.egress.answer import Fetched, Headers
-from garrison.egress.endpoint import Purpose
-from garrison.egress.settings import ProxySettings
-from garrison.egress.trace import ConnectionRecord, TestResult
-from garrison.egress.websocket import WebSocketConnection
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from yarl import URL
 
-Observer = Callable[[ConnectionRecord], None]
+from garrison.egress.answer import Fetched, Headers
+from garrison.egress.dial import Wire, dial
+from garrison.egress.endpoint import Endpoint, Purpose, Target
+from garrison.egress.errors import (
+    AnswerTimeoutError,
+    BadAnswerError,
+    ClientCertificateError,
+    ClosedError,
+    EgressError,
+    InspectorFailedError,
+    ProxyBadAnswerError,
+    ProxyClosedError,
+    ProxySilentError,
+    TooLargeError,
+    TooManyRedirectsError,
+    TruncatedError,
+)
+from garrison.egress.handshake import BODY_KEPT, USER_AGENT, is_proxys_own, kept_answer
+from garrison.egress.plan import Call, call_for, check, diagnose, upgrade_error, wants_certificate
+from garrison.egress.record import Observer, observe
+from garrison.egress.redirect import redirected
+from garrison.egress.refusal import is_refusal, refusal
+from garrison.egress.result import failed, passed
+from garrison.egress.route import ViaProxy
+from garrison.egress.settings import ProxySettings
+from garrison.egress.trace import Answer, TestResult, Trace
+from garrison.egress.trust import Certificate, context_for
+from garrison.egress.websocket import MAX_MESSAGE, WebSocketConnection
+
+_IDLE_SECONDS = 30.0
+"""How long a connection is kept for the next request; proxies forget idle ones."""
+_REFUSAL_SECONDS = 2.0
+_GRACE = 0.2
+"""Seconds by which aiohttp may overrun, so that the dial's own deadline speaks first."""
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One request, and what the connector must know of it when it opens a connection.
+
+    deadline: of the loop's clock, for the head of the answer. ssl: part of the pool's key, so
+    that a connection which trusted more CAs serves nobody else.
+    """
+
+    generation: _Generation
+    target: Target
+    call: Call
+    purpose: Purpose
+    timeout: float
+    deadline: float
+    observer: Observer | None
+    ssl: Any
+    trace: Trace = field(default_factory=lambda: Trace(time.monotonic))
+    refused: Answer | None = None
+    """What came in place of a WebSocket."""
+
+    @property
+    def destination(self) -> Endpoint:
+        return self.target.endpoint
+
+    @property
+    def proxy(self) -> Endpoint | None:
+        """The proxy that answers requests in absolute form, if this is one."""
+        route = self.call.route
+        absolute = isinstance(route, ViaProxy) and self.call.absolute
+        return route.proxy.endpoint if absolute and isinstance(route, ViaProxy) else None
+
+    @property
+    def interceptor(self) -> bytes | None:
+        """The CA that opened TLS on the latest connection there."""
+        return self.generation.connector.interceptors.get(str(self.destination))
+
+    def told(self, error: EgressError) -> EgressError:
+        """`error` with what is known of the way."""
+        error.route = self.call.route
+        error.trace = error.trace or self.trace
+        if error.intercepted_by is None and self.interceptor is not None:
+            error.intercepted_by = Certificate.read(self.interceptor).subject
+        return error
+
+
+_attempt: ContextVar[_Attempt] = ContextVar("egress_attempt")
+
+
+class _Connector(aiohttp.BaseConnector):
+    """Opens connections by `dial`; aiohttp pools them.
+
+    `_create_connection` is private: aiohttp is pinned, and a contract test holds it.
+    """
+
+    allowed_protocol_schema_set = frozenset({"http", "https", "ws", "wss"})
+
+    def __init__(self) -> None:
+        super().__init__(limit=0, keepalive_timeout=_IDLE_SECONDS)
+        self.pins: dict[bytes, str] = {}
+        self.interceptors: dict[str, bytes] = {}
+
+    async def _create_connection(
+        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
+    ) -> ResponseHandler:
+        attempt = _attempt.get()
+        left = attempt.deadline - asyncio.get_running_loop().time()
+        stream = await dial(
+            attempt.call,
+            purpose=attempt.purpose,
+            timeout=left,
+            observer=attempt.observer,
+            trace=attempt.trace,
+        )
+        opened, endpoint = stream.opened, str(attempt.destination)
+        if attempt.call.pin is not None and opened.pinned is not None:
+            self.pins[attempt.call.pin] = opened.pinned.pem
+        self.interceptors.pop(endpoint, None)
+        if opened.interceptor is not None:
+            self.interceptors[endpoint] = opened.interceptor
+        protocol: ResponseHandler = self._factory()
+        stream.hand_to(protocol)
+        return protocol
+
+
+class _Response(aiohttp.ClientResponse):
+    """Keeps the start of the page that came in place of a WebSocket."""
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        response = await super().start(connection)
+        attempt = _attempt.get(None)
+        if attempt is not None and attempt.target.websocket and self.status != 101:
+            attempt.refused = await _answer_of(self, attempt)
+        return response
+
+
+class _Generation:
+    """The connections of one ProxySettings: never used again once they are replaced."""
+
+    def __init__(self, settings: ProxySettings) -> None:
+        self.settings = settings
+        self._session: aiohttp.ClientSession | None = None
+        self._connector: _Connector | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._users = 0
+        self._retired = False
+        self._closing: asyncio.Task[None] | None = None
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._loop = asyncio.get_running_loop()
+            self._connector = _Connector()
+            self._session = aiohttp.ClientSession(
+                connector=self._connector,
+                response_class=_Response,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+                timeout=aiohttp.ClientTimeout(total=None),
+                headers={"User-Agent": USER_AGENT},
+            )
+        return self._session
+
+    @property
+    def connector(self) -> _Connector:
+        _ = self.session
+        assert self._connector is not None
+        return self._connector
+
+    @contextlib.asynccontextmanager
+    async def used(self) -> AsyncIterator[None]:
+        """The last user of a retired generation closes it."""
+        self.enter()
+        try:
+            yield
+        finally:
+            await self.leave()
+
+    def enter(self) -> None:
+        self._users += 1
+
+    async def leave(self) -> None:
+        self._users -= 1
+        if self._retired and not self._users:
+            await self.close()
+
+    def retire(self) -> None:
+        """Any thread: close as soon as nobody uses it."""
+        self._retired = True
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._close_unused)
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to close."""
+        return self._session is None and not self._users
+
+    def _close_unused(self) -> None:
+        if not self._users:
+            self._closing = asyncio.get_running_loop().create_task(self.close())
+
+    async def close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+        if self._closing is not None and self._closing is not asyncio.current_task():
+            await self._closing
 
 
 class Streamed:
     """An answer whose body arrives in chunks."""
 
-    status: int
-    headers: Headers
+    def __init__(self, response: aiohttp.ClientResponse, attempt: _Attempt) -> None:
+        self._response, self._attempt = response, attempt
+        self.status = response.status
+        self.headers = Headers(response.headers.items())
 
-    def chunks(self, size: int = 256 << 10) -> AsyncIterator[bytes]:
-        raise NotImplementedError
+    async def chunks(self, size: int = 256 << 10) -> AsyncIterator[bytes]:
+        """The body in pieces of at most `size` bytes.
+
+        Raises EgressError: it is cut short, or nothing came within the timeout.
+        """
+        try:
+            async for chunk in self._response.content.iter_chunked(size):
+                yield chunk
+        except (aiohttp.ClientError, OSError) as error:
+            raise _body_failure(error, self._attempt) from None
 
 
 class EgressClient:
-    """Everything a service asks of the outside; one per process, settings replaced in place."""
+    """Everything a service asks of the outside; its settings are replaced in place.
+
+    One event loop at a time. observer: gets one record per connection, on that loop.
+    """
 
     def __init__(self, settings: ProxySettings, *, observer: Observer | None = None) -> None:
-        raise NotImplementedError
+        self._observer = observer
+        self._lock = threading.Lock()
+        self._generation = _Generation(settings)
+        self._old: list[_Generation] = []
 
     @property
     def settings(self) -> ProxySettings:
-        raise NotImplementedError
+        return self._generation.settings
 
     def use(self, settings: ProxySettings) -> None:
         """From now on every request goes by `settings`; those under way finish. Any thread."""
-        raise NotImplementedError
+        with self._lock:
+            old, self._generation = self._generation, _Generation(settings)
+            self._old = [*(one for one in self._old if not one.idle), old]
+        old.retire()
 
     async def request(
         self,
@@ -53,10 +281,34 @@ class EgressClient:
         redirects: int = 0,
         extra_ca: str = "",
     ) -> Fetched:
-        """Any status of the destination is returned. Raises EgressError: it was not reached."""
-        raise NotImplementedError
+        """Any status of the destination is returned.
 
-    def stream(
+        timeout: seconds for everything. limit: bytes of the body. redirects: how many are
+        followed, each by its own route; `Authorization` and `Cookie` stay with the first host.
+        extra_ca: PEM, trusted for this request as well.
+
+        Raises EgressError: the destination was not reached. BadUrlError.
+        """
+        deadline = asyncio.get_running_loop().time() + timeout
+        given, followed = dict(headers or {}), 0
+        while True:
+            attempt = self._attempt(url, purpose, timeout, deadline, extra_ca)
+            async with self._send(method, attempt, given, data=data, json=json) as response:
+                found = Headers(response.headers.items())
+                step = redirected(url, response.status, found, method, given) if redirects else None
+                if step is None:
+                    return Fetched(
+                        response.status, found, await _read(response, limit, attempt), url
+                    )
+            followed += 1
+            if followed > redirects:
+                raise attempt.told(TooManyRedirectsError(attempt.destination))
+            url, method, given = step
+            if method in ("GET", "HEAD"):
+                data = json = None
+
+    @contextlib.asynccontextmanager
+    async def stream(
         self,
         method: str,
         url: str,
@@ -65,9 +317,16 @@ class EgressClient:
         headers: Mapping[str, str] | None = None,
         timeout: float = 30.0,
         extra_ca: str = "",
-    ) -> AbstractAsyncContextManager[Streamed]:
-        """timeout: seconds for the head, then for each wait."""
-        raise NotImplementedError
+    ) -> AsyncIterator[Streamed]:
+        """An answer whose body is read in chunks, as stored (no `Content-Encoding` is asked for).
+
+        timeout: seconds for the head, then for each wait. Otherwise as `request`.
+        """
+        deadline = asyncio.get_running_loop().time() + timeout
+        given = {"Accept-Encoding": "identity", **(headers or {})}
+        attempt = self._attempt(url, purpose, timeout, deadline, extra_ca)
+        async with self._send(method, attempt, given, decompress=False) as response:
+            yield Streamed(response, attempt)
 
     async def websocket(
         self,
@@ -78,14 +337,243 @@ class EgressClient:
         timeout: float = 30.0,
         extra_ca: str = "",
         pin: bytes | None = None,
+        max_message: int = MAX_MESSAGE,
     ) -> WebSocketConnection:
-        raise NotImplementedError
+        """Open a WebSocket; it outlives a change of settings.
+
+        extra_ca: PEM, trusted for this connection as well. pin: SHA-256 of a CA's
+        SubjectPublicKeyInfo, trusted for this connection if it is presented and nothing but the
+        unknown CA speaks against the certificate.
+
+        Raises EgressError. BadUrlError.
+        """
+        deadline = asyncio.get_running_loop().time() + timeout
+        attempt = self._attempt(url, purpose, timeout, deadline, extra_ca, pin)
+        generation = attempt.generation
+        generation.enter()
+        try:
+            socket = await self._upgraded(attempt, headers or {}, max_message)
+        except BaseException:
+            await generation.leave()
+            raise
+        return WebSocketConnection(
+            socket, str(attempt.call.route), attempt.target, generation.leave
+        )
+
+    async def _upgraded(
+        self, attempt: _Attempt, headers: Mapping[str, str], max_message: int
+    ) -> aiohttp.ClientWebSocketResponse:
+        token = _attempt.set(attempt)
+        try:
+            async with asyncio.timeout_at(attempt.deadline + _GRACE):
+                return await attempt.generation.session.ws_connect(
+                    _url(attempt.target),
+                    headers=dict(headers),
+                    ssl=attempt.ssl,
+                    max_msg_size=max_message,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=5.0),
+                )
+        except aiohttp.WSServerHandshakeError as error:
+            fields = error.headers.items() if error.headers is not None else ()
+            answer = attempt.refused or kept_answer(error.status, "", fields, b"", None)
+            intercepted = attempt.interceptor is not None
+            raise attempt.told(upgrade_error(attempt.destination, answer, intercepted)) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise attempt.told(_failure(error, attempt)) from None
+        finally:
+            _attempt.reset(token)
 
     async def test(
         self, url: str, *, purpose: Purpose, timeout: float = 15.0, origin: str = "console"
     ) -> TestResult:
-        """Connect, ask, and report each hop. Raises BadUrlError."""
-        raise NotImplementedError
+        """Connect, ask once, and report each hop; on a connection of its own. BadUrlError."""
+        target = Target.parse(url)
+        call = call_for(target, self.settings)
+        trace, wire = Trace(time.monotonic), Wire(timeout)
+        try:
+            checked = await wire.run(check(call, target, trace, os.urandom(16)))
+        except EgressError as error:
+            observe(self._observer, call, purpose, error)
+            return failed(url, call, purpose, trace, error, origin)
+        finally:
+            wire.drop()
+        observe(self._observer, call, purpose, None)
+        return passed(url, call, purpose, trace, checked, origin)
 
     async def aclose(self) -> None:
-        raise NotImplementedError
+        """Close every connection, also those under way."""
+        with self._lock:
+            generations = [*self._old, self._generation]
+            self._old = []
+        for generation in generations:
+            await generation.close()
+
+    # One request
+
+    def _attempt(
+        self,
+        url: str,
+        purpose: Purpose,
+        timeout: float,
+        deadline: float,
+        extra_ca: str,
+        pin: bytes | None = None,
+    ) -> _Attempt:
+        target = Target.parse(url)
+        generation = self._generation
+        known = generation.connector.pins.get(pin, "") if pin is not None else ""
+        return _Attempt(
+            generation,
+            target,
+            call_for(target, generation.settings, extra_ca=extra_ca, pin=pin, known=known),
+            purpose,
+            timeout,
+            deadline,
+            self._observer,
+            context_for(generation.settings.trust, extra_ca + known) if extra_ca or known else True,
+        )
+
+    @contextlib.asynccontextmanager
+    async def _send(
+        self,
+        method: str,
+        attempt: _Attempt,
+        headers: Mapping[str, str],
+        *,
+        data: bytes | None = None,
+        json: Any = None,
+        decompress: bool = True,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        async with attempt.generation.used():
+            try:
+                async with asyncio.timeout_at(attempt.deadline + _GRACE):
+                    response = await _respond(method, attempt, headers, data, json, decompress)
+            except (aiohttp.ClientError, OSError) as error:
+                raise await _explained(error, attempt) from None
+            try:
+                if refused := await _refused(response, attempt):
+                    raise attempt.told(refused)
+                yield response
+            finally:
+                # What was read to its end goes back to the pool, anything else is closed.
+                response.release() if response.content.at_eof() else response.close()
+
+
+async def _respond(
+    method: str,
+    attempt: _Attempt,
+    headers: Mapping[str, str],
+    data: bytes | None,
+    json: Any,
+    decompress: bool,
+) -> aiohttp.ClientResponse:
+    # Only our own, and only to the proxy.
+    given = {k: v for k, v in headers.items() if k.lower() != "proxy-authorization"}
+    if attempt.proxy is not None and attempt.call.credentials is not None:
+        given["Proxy-Authorization"] = attempt.call.credentials.basic()
+    token = _attempt.set(attempt)
+    try:
+        return await attempt.generation.session.request(
+            method,
+            _url(attempt.target),
+            headers=given,
+            data=data,
+            json=json,
+            # Makes aiohttp write the absolute form; it dials nothing itself.
+            proxy=URL(f"http://{attempt.proxy}") if attempt.proxy is not None else None,
+            ssl=attempt.ssl,
+            allow_redirects=False,
+            auto_decompress=decompress,
+            timeout=aiohttp.ClientTimeout(total=None, sock_read=attempt.timeout),
+        )
+    finally:
+        _attempt.reset(token)
+
+
+async def _refused(response: aiohttp.ClientResponse, attempt: _Attempt) -> EgressError | None:
+    """The error, when a proxy answered in the destination's place."""
+    answer = kept_answer(
+        response.status, response.reason or "", response.headers.items(), b"", None
+    )
+    error: EgressError
+    if attempt.proxy is not None and is_refusal(answer):
+        answer = await _answer_of(response, attempt)
+        error = refusal(attempt.proxy, attempt.destination, answer, attempt.call.credentials)
+    elif attempt.proxy is None and attempt.interceptor is not None and is_proxys_own(answer):
+        answer = await _answer_of(response, attempt)
+        error = InspectorFailedError(attempt.destination, answer)
+    else:
+        return None
+    observe(attempt.observer, attempt.call, attempt.purpose, error)
+    return error
+
+
+async def _explained(error: BaseException, attempt: _Attempt) -> EgressError:
+    """Our error for one of aiohttp's; asks the proxy what it is, where that is unclear."""
+    found = _failure(error, attempt)
+    if isinstance(found, ProxyClosedError | ProxyBadAnswerError):
+        left = attempt.deadline - asyncio.get_running_loop().time()
+        wire = Wire(max(0.0, left))
+        try:
+            await wire.run(diagnose(attempt.call, Trace(time.monotonic)))
+        except EgressError as clearer:
+            found = clearer
+        finally:
+            wire.drop()
+    return attempt.told(found)
+
+
+def _url(target: Target) -> URL:
+    return URL(f"{target.scheme}://{target.authority}{target.resource}", encoded=True)
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int, attempt: _Attempt) -> bytes:
+    whole = bytearray()
+    try:
+        async with asyncio.timeout_at(attempt.deadline + _GRACE):
+            async for chunk in response.content.iter_any():
+                whole += chunk
+                if len(whole) > limit:
+                    raise attempt.told(TooLargeError(attempt.destination, limit))
+    except (aiohttp.ClientError, OSError) as error:
+        raise _body_failure(error, attempt) from None
+    return bytes(whole)
+
+
+async def _answer_of(response: aiohttp.ClientResponse, attempt: _Attempt) -> Answer:
+    """Status, telling headers and the start of the body; a body that lingers is cut."""
+    body = bytearray()
+    with contextlib.suppress(aiohttp.ClientError, OSError):
+        async with asyncio.timeout(_REFUSAL_SECONDS):
+            while len(body) < BODY_KEPT and (chunk := await response.content.readany()):
+                body += chunk
+    return kept_answer(
+        response.status,
+        response.reason or "",
+        response.headers.items(),
+        bytes(body),
+        attempt.call.credentials,
+    )
+
+
+def _body_failure(error: BaseException, attempt: _Attempt) -> EgressError:
+    if isinstance(error, TimeoutError):
+        return attempt.told(AnswerTimeoutError(attempt.destination, attempt.timeout))
+    return attempt.told(TruncatedError(attempt.destination))
+
+
+def _failure(error: BaseException, attempt: _Attempt) -> EgressError:
+    """Our error for one that aiohttp raised before an answer was there."""
+    destination, proxy = attempt.destination, attempt.proxy
+    if isinstance(error, TimeoutError):
+        seconds = attempt.timeout
+        return (
+            ProxySilentError(proxy, seconds, 0)
+            if proxy
+            else AnswerTimeoutError(destination, seconds)
+        )
+    if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
+        return ProxyBadAnswerError(proxy) if proxy else BadAnswerError(destination)
+    if wants_certificate(error):
+        return ClientCertificateError(destination)
+    return ProxyClosedError(proxy) if proxy else ClosedError(destination)

@@ -58,6 +58,8 @@ class Trace:
         try:
             yield step
         except BaseException as error:
+            # An error knows its hop better: a 407 to CONNECT belongs to proxy-auth.
+            step.hop = getattr(error, "hop", step.hop)
             self._add(step, False, started, str(error) if hasattr(error, "code") else step.detail)
             raise
         self._add(step, True, started, step.detail)

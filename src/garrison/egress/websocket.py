@@ -2,21 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
+import aiohttp
+
+from garrison.egress.endpoint import Target
+from garrison.egress.errors import ClosedError
+
+MAX_MESSAGE = (64 << 20) + (64 << 10)
+"""Bytes of one message at most: the fleet's largest, and its frame."""
+
 
 class WebSocketConnection:
-    """An open WebSocket."""
+    """An open WebSocket.
+
+    route: how it left: `direct` or the proxy's HOST:PORT. close_code: why it ended, once it did;
+    1006 when the connection just broke.
+    """
+
+    def __init__(
+        self,
+        socket: aiohttp.ClientWebSocketResponse,
+        route: str,
+        target: Target,
+        released: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._socket, self._target = socket, target
+        self._released: Callable[[], Awaitable[None]] | None = released
+        self.route = route
 
     @property
-    def route(self) -> str:
-        """How it left: `direct` or the proxy's HOST:PORT."""
-        raise NotImplementedError
+    def close_code(self) -> int | None:
+        return self._socket.close_code
 
     async def send(self, message: bytes) -> None:
-        raise NotImplementedError
+        """Send one binary message. Raises EgressError: the connection is gone."""
+        try:
+            await self._socket.send_bytes(message)
+        except (aiohttp.ClientError, OSError, RuntimeError):
+            raise ClosedError(self._target.endpoint) from None
 
     async def receive(self) -> bytes | None:
-        """The next message; None once closed."""
-        raise NotImplementedError
+        """The next binary message; None once closed, for whatever reason. Text is skipped."""
+        while True:
+            message = await self._socket.receive()
+            if message.type is aiohttp.WSMsgType.BINARY:
+                return bytes(message.data)
+            if message.type is not aiohttp.WSMsgType.TEXT:
+                await self.close()
+                return None
 
     async def close(self) -> None:
-        raise NotImplementedError
+        """Say goodbye and drop the connection; may be called again."""
+        released, self._released = self._released, None
+        try:
+            await self._socket.close()
+        finally:
+            if released is not None:
+                await released()

@@ -1,0 +1,810 @@
+"""The order of hops, written once for both faces: which operation comes next, and what a failure
+of it means.
+
+A plan is a generator: it yields operations and is sent their results, or has the exception
+thrown in that a driver met. `dial` runs plans on asyncio, `body` on blocking sockets; no plan
+touches a socket. A driver holds one connection at a time.
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import hashlib
+import socket
+import ssl
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+from garrison.egress.endpoint import Endpoint, Target
+from garrison.egress.errors import (
+    AnswerTimeoutError,
+    BadAnswerError,
+    BadCertificateChainError,
+    CertificateError,
+    ClientCertificateError,
+    ClosedError,
+    ConnectFailedError,
+    ConnectionRefusedDirectError,
+    ConnectTimeoutError,
+    DestinationFailedError,
+    DestinationUnknownError,
+    EgressError,
+    ExpiredError,
+    InspectorFailedError,
+    InterceptedError,
+    NameServerError,
+    NotTlsError,
+    NotYetValidError,
+    ProxyBadAnswerError,
+    ProxyBadCertificateError,
+    ProxyClientCertificateError,
+    ProxyClosedError,
+    ProxyConnectionRefusedError,
+    ProxyConnectTimeoutError,
+    ProxyExpiredError,
+    ProxyHeadTooLargeError,
+    ProxyNotHttpError,
+    ProxySilentError,
+    ProxySpeaksHttpError,
+    ProxySpeaksTlsError,
+    ProxyTlsClosedError,
+    ProxyTlsFailedError,
+    ProxyTlsTimeoutError,
+    ProxyUnknownCaError,
+    ProxyUnknownError,
+    ProxyUnreachableError,
+    ProxyWrongNameError,
+    TlsClosedError,
+    TlsFailedError,
+    TlsTimeoutError,
+    UnknownCaError,
+    UnreachableError,
+    UpgradeRefusedError,
+    UpgradeStrippedError,
+    WrongNameError,
+)
+from garrison.egress.handshake import (
+    AnswerFault,
+    ClosedEarly,
+    Exchange,
+    HeadTooLarge,
+    NotHttp,
+    connect_exchange,
+    get_exchange,
+    is_proxys_own,
+    service_of,
+    upgrade_exchange,
+)
+from garrison.egress.refusal import is_refusal, portal, refusal
+from garrison.egress.route import Route, ViaProxy, choose_route
+from garrison.egress.settings import Credentials, ProxySettings
+from garrison.egress.trace import Answer, Trace
+from garrison.egress.trust import (
+    Certificate,
+    TrustBundle,
+    context_for,
+    looking_context,
+    pinned_certificate,
+    pinned_context,
+    presented_chain,
+    signs_with_own_key,
+)
+
+LOOK_SECONDS = 5.0
+"""For a second look at what failed, within the dial's own deadline."""
+BODY_SECONDS = 2.0
+"""For the page behind a refusal."""
+
+# --- operations -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One address of a name, as the system's resolver gave it."""
+
+    family: int
+    sockaddr: tuple[Any, ...]
+
+    def __str__(self) -> str:
+        return str(self.sockaddr[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    """-> tuple[Address, ...]"""
+
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """-> Address: the first that answers; drops the connection there was."""
+
+    addresses: tuple[Address, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StartTls:
+    """-> Peer. Raises EarlyData when the peer spoke first."""
+
+    context: ssl.SSLContext
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """-> None"""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Receive:
+    """-> bytes: what is there, b"" at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """-> None. Shortens the deadline of what follows; None returns to the dial's own."""
+
+    seconds: float | None
+
+
+Operation: TypeAlias = Resolve | Connect | StartTls | Send | Receive | Limit
+T = TypeVar("T")
+Plan: TypeAlias = Generator[Operation, Any, T]
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A TLS peer that passed verification. verified: DER, the root last."""
+
+    verified: tuple[bytes, ...]
+    version: str
+    cipher: str
+
+
+class EarlyData(Exception):
+    """Bytes came before our handshake, so the other side does not speak TLS."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(f"{len(data)} bytes")
+        self.data = data
+
+
+# --- what is to be opened -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One connection to be opened.
+
+    tls: to the destination. tunnel: by CONNECT; without it the connection ends at the proxy,
+    which then gets requests in absolute form. watched: a chain that ends at one of the operator's
+    CAs means interception (not on routes the operator made direct). pin: SHA-256 of a CA's public
+    key that is trusted if ordinary verification fails. known: PEM of that CA, once it was seen.
+    """
+
+    destination: Endpoint
+    route: Route
+    tls: bool
+    tunnel: bool
+    trust: TrustBundle
+    credentials: Credentials | None = None
+    extra_ca: str = ""
+    watched: bool = False
+    pin: bytes | None = None
+    known: str = ""
+
+    @property
+    def absolute(self) -> bool:
+        """Whether requests on this connection are in absolute form."""
+        return isinstance(self.route, ViaProxy) and not self.tunnel
+
+
+def call_for(
+    target: Target,
+    settings: ProxySettings,
+    *,
+    extra_ca: str = "",
+    pin: bytes | None = None,
+    known: str = "",
+) -> Call:
+    """The connection that a request for `target` needs."""
+    route = choose_route(target.endpoint, settings)
+    return Call(
+        destination=target.endpoint,
+        route=route,
+        tls=target.tls,
+        # A WebSocket needs a tunnel even without TLS: proxies drop Upgrade.
+        tunnel=target.tls or target.websocket,
+        trust=settings.trust,
+        credentials=settings.credentials if isinstance(route, ViaProxy) else None,
+        extra_ca=extra_ca,
+        watched=settings.bypass.match(target.endpoint) is None,
+        pin=pin,
+        known=known,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An open connection. peer: of the destination's TLS. pinned: the CA a pin stood for."""
+
+    peer: Peer | None = None
+    interceptor: bytes | None = None
+    pinned: Certificate | None = None
+
+    @property
+    def intercepted_by(self) -> str | None:
+        """The CA that opens TLS on the way."""
+        return None if self.interceptor is None else Certificate.read(self.interceptor).subject
+
+
+def open_call(call: Call, trace: Trace) -> Plan[Opened]:
+    """Open the way to the destination, one trace step per hop.
+
+    Raises EgressError, with `trace` and `route` set.
+    """
+    try:
+        return (yield from _Way(call, trace).open())
+    except EgressError as error:
+        error.trace, error.route = trace, call.route
+        raise
+
+
+# --- the way --------------------------------------------------------------------------------
+
+_UNKNOWN_CA = {2, 18, 19, 20, 21}
+_EXPIRED = {10}
+_NOT_YET = {9}
+_NAME = {62, 64}
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a second look saw: the first bytes that came, and the chain if it was TLS."""
+
+    first: bytes = b""
+    chain: tuple[Certificate, ...] = ()
+
+
+class _Way:
+    def __init__(self, call: Call, trace: Trace) -> None:
+        self.call, self.trace = call, trace
+        self.proxy = call.route.proxy if isinstance(call.route, ViaProxy) else None
+        self.first = self.proxy.endpoint if self.proxy else call.destination
+        self.addresses: tuple[Address, ...] = ()
+
+    def open(self) -> Plan[Opened]:
+        mark = len(self.trace.steps)
+        yield from self._reach()
+        if not self.call.tls:
+            return Opened()
+        context = context_for(self.call.trust, self.call.extra_ca + self.call.known)
+        try:
+            peer = yield from self._tls(context)
+        except (UnknownCaError, InterceptedError) as error:
+            pinned = pinned_certificate(error.chain, self.call.pin) if self.call.pin else None
+            if pinned is None:
+                raise
+        else:
+            return Opened(peer, interceptor=self._interceptor(peer))
+        # The failed attempt is no part of the way that is used.
+        del self.trace.steps[mark:]
+        yield from self._reach()
+        peer = yield from self._tls(pinned_context(pinned))
+        return Opened(peer, pinned=pinned)
+
+    def _interceptor(self, peer: Peer) -> bytes | None:
+        if not self.call.watched:
+            return None
+        own = set(self.call.trust.ders)
+        return next((der for der in reversed(peer.verified) if der in own), None)
+
+    def _reach(self) -> Plan[None]:
+        """Up to where the destination's own bytes begin."""
+        yield from self._resolve()
+        yield from self._tcp()
+        if self.proxy and self.proxy.scheme == "https":
+            yield from self._proxy_tls()
+        if self.proxy and self.call.tunnel:
+            yield from self._tunnel()
+
+    def _resolve(self) -> Plan[None]:
+        with self.trace.step("resolve", self.first.host) as step:
+            try:
+                self.addresses = yield Resolve(self.first)
+            except TimeoutError:
+                raise NameServerError(self.first) from None
+            except OSError as error:
+                raise self._unresolved(error.errno) from None
+            step.detail = ", ".join(dict.fromkeys(map(str, self.addresses)))
+
+    def _unresolved(self, number: int | None) -> EgressError:
+        if number in (socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_SYSTEM):
+            return NameServerError(self.first)
+        if self.proxy:
+            return ProxyUnknownError(self.first)
+        return DestinationUnknownError(self.first, self.call.route.because)
+
+    def _tcp(self) -> Plan[None]:
+        started = self.trace.clock()
+        with self.trace.step("tcp", self.first) as step:
+            try:
+                address = yield Connect(self.addresses)
+            except OSError as error:
+                raise self._unconnected(error, self.trace.clock() - started) from None
+            step.detail = str(address)
+
+    def _unconnected(self, error: OSError, seconds: float) -> EgressError:
+        proxied = self.proxy is not None
+        if isinstance(error, TimeoutError):
+            kind = ProxyConnectTimeoutError if proxied else ConnectTimeoutError
+            return kind(self.first, seconds)
+        if isinstance(error, ConnectionRefusedError):
+            return (ProxyConnectionRefusedError if proxied else ConnectionRefusedDirectError)(
+                self.first
+            )
+        if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL):
+            return (ProxyUnreachableError if proxied else UnreachableError)(self.first)
+        return ConnectFailedError(self.first, errno.errorcode.get(error.errno or 0, "an error"))
+
+    # TLS to the proxy
+
+    def _proxy_tls(self) -> Plan[None]:
+        started = self.trace.clock()
+        with self.trace.step("proxy-tls", self.first) as step:
+            try:
+                peer = yield StartTls(context_for(self.call.trust), self.first.host)
+            except EarlyData as early:
+                raise self._proxy_not_tls(early.data) from None
+            except ssl.SSLCertVerificationError as error:
+                look = yield from self._look(behind=False)
+                raise _proxy_certificate_error(
+                    self.first, error.verify_code, error.verify_message, look.chain
+                ) from None
+            except TimeoutError:
+                seconds = self.trace.clock() - started
+                raise ProxyTlsTimeoutError(self.first, seconds) from None
+            except OSError as error:
+                raise (yield from self._proxy_tls_failure(error)) from None
+            step.detail = _tls_detail(peer)
+
+    def _proxy_tls_failure(self, error: OSError) -> Plan[EgressError]:
+        if _is_closed(error):
+            return ProxyTlsClosedError(self.first)
+        reason = _reason(error)
+        if _wants_certificate(reason):
+            return ProxyClientCertificateError(self.first)
+        if "_ALERT_" not in reason:
+            look = yield from self._look(behind=False)
+            if look.first and service_of(look.first) != "tls":
+                return self._proxy_not_tls(look.first)
+        return ProxyTlsFailedError(self.first, reason)
+
+    def _proxy_not_tls(self, first: bytes) -> EgressError:
+        assert self.proxy is not None
+        service = service_of(first)
+        if service == "http":
+            return ProxySpeaksHttpError(self.proxy)
+        error = _not_http(self.first, first)
+        error.hop = "proxy-tls"
+        return error
+
+    # The tunnel
+
+    def _tunnel(self) -> Plan[None]:
+        destination, credentials = self.call.destination, self.call.credentials
+        exchange = connect_exchange(destination, credentials)
+        with self.trace.step("tunnel", destination) as step:
+            answer = yield from self.ask_proxy(exchange)
+            if credentials is not None and answer.status != 407:
+                detail = f'Basic, user "{credentials.user}"'
+                self.trace.add("proxy-auth", self.first, ok=True, detail=detail)
+            if not 200 <= answer.status < 300:
+                raise refusal(self.first, destination, answer, credentials)
+            if exchange.trailing:
+                page = yield from self._rest(exchange.trailing)
+                raise portal(self.first, destination, answer.status, page)
+            step.detail = f"CONNECT: {answer.status}"
+
+    def ask_proxy(self, exchange: Exchange) -> Plan[Answer]:
+        """Send a request to the proxy; raises the error for whatever is no answer."""
+        started = self.trace.clock()
+        try:
+            return (yield from ask(exchange))
+        except NotHttp as fault:
+            if fault.service == "tls":
+                raise ProxySpeaksTlsError(self.first) from None
+            raise _not_http(self.first, exchange.first) from None
+        except HeadTooLarge:
+            raise ProxyHeadTooLargeError(self.first) from None
+        except ClosedEarly as fault:
+            raise (yield from self._proxy_hung_up(fault.received)) from None
+        except AnswerFault:
+            raise ProxyBadAnswerError(self.first) from None
+        except TimeoutError:
+            seconds = self.trace.clock() - started
+            raise ProxySilentError(self.first, seconds, exchange.received) from None
+        except OSError as error:
+            # TLS 1.3 tells of a missing client certificate only at the first read.
+            if _wants_certificate(_reason(error)):
+                raise ProxyClientCertificateError(self.first) from None
+            raise (yield from self._proxy_hung_up(exchange.received)) from None
+
+    def _proxy_hung_up(self, received: int) -> Plan[EgressError]:
+        if received == 0 and self.proxy and self.proxy.scheme == "http":
+            look = yield from self._look(behind=False)
+            if service_of(look.first) == "tls":
+                return ProxySpeaksTlsError(self.first)
+        return ProxyClosedError(self.first)
+
+    def _rest(self, start: bytes) -> Plan[str]:
+        """What follows, as text: the page of a portal."""
+        page = bytearray(start)
+        yield Limit(BODY_SECONDS)
+        try:
+            while len(page) < 4096 and (data := (yield Receive())):
+                page += data
+        except OSError:
+            pass
+        yield Limit(None)
+        return bytes(page[:4096]).decode("utf-8", "replace")
+
+    # TLS to the destination
+
+    def _tls(self, context: ssl.SSLContext) -> Plan[Peer]:
+        destination, proxied = self.call.destination, self.proxy is not None
+        started = self.trace.clock()
+        with self.trace.step("tls", destination) as step:
+            try:
+                peer: Peer = yield StartTls(context, destination.host)
+            except EarlyData as early:
+                raise (yield from self._not_tls(early.data)) from None
+            except ssl.SSLCertVerificationError as error:
+                look = yield from self._look(behind=True)
+                raise self._certificate_error(error, look.chain) from None
+            except TimeoutError:
+                seconds = self.trace.clock() - started
+                raise TlsTimeoutError(destination, seconds, proxied) from None
+            except OSError as error:
+                raise (yield from self._tls_failure(error)) from None
+            step.detail = _tls_detail(peer)
+            return peer
+
+    def _tls_failure(self, error: OSError) -> Plan[EgressError]:
+        destination = self.call.destination
+        if _is_closed(error):
+            return TlsClosedError(destination, self.proxy is not None)
+        reason = _reason(error)
+        if _wants_certificate(reason):
+            return ClientCertificateError(destination)
+        if "_ALERT_" not in reason:
+            look = yield from self._look(behind=True)
+            if look.first and service_of(look.first) != "tls":
+                return (yield from self._not_tls(look.first))
+        return TlsFailedError(destination, reason)
+
+    def _not_tls(self, first: bytes) -> Plan[EgressError]:
+        """Behind a tunnel it is a portal's page; reached directly, another service."""
+        if self.proxy is not None:
+            page = yield from self._rest(first)
+            return portal(self.first, self.call.destination, 200, page)
+        service = {"http": "an HTTP server", "ssh": "an SSH server"}
+        return NotTlsError(
+            self.call.destination, service.get(service_of(first) or "", "another service")
+        )
+
+    def _certificate_error(
+        self, error: ssl.SSLCertVerificationError, chain: tuple[Certificate, ...]
+    ) -> CertificateError:
+        destination, code = self.call.destination, error.verify_code
+        proxied = self.proxy is not None
+        if code in _UNKNOWN_CA:
+            # 19: the chain came with its own root, as intercepting proxies send it.
+            likely = proxied and code == 19
+            if likely or signs_with_own_key(chain):
+                return InterceptedError(destination, chain, proxied)
+            return UnknownCaError(destination, chain, proxied)
+        if code in _EXPIRED:
+            return ExpiredError(destination, chain)
+        if code in _NOT_YET:
+            return NotYetValidError(destination, chain)
+        if code in _NAME:
+            return WrongNameError(destination, chain)
+        return BadCertificateChainError(destination, error.verify_message, chain)
+
+    # The second look
+
+    def _look(self, *, behind: bool) -> Plan[_Look]:
+        """Open the way again and read what answers a TLS greeting; nothing is sent after it.
+
+        behind: look at the destination, through the tunnel if there is one; else at the first hop.
+        Never raises: what could not be seen stays empty.
+        """
+        glimpse = _Glimpse(self.call.destination.host if behind else self.first.host)
+        yield Limit(LOOK_SECONDS)
+        try:
+            yield Connect(self.addresses)
+            if behind and self.proxy is not None:
+                if self.proxy.scheme == "https":
+                    yield StartTls(context_for(self.call.trust), self.first.host)
+                exchange = connect_exchange(self.call.destination, self.call.credentials)
+                answer = yield from ask(exchange)
+                if not 200 <= answer.status < 300:
+                    return _Look()
+                glimpse.feed(exchange.trailing)
+            while not glimpse.done:
+                if data := glimpse.outgoing():
+                    yield Send(data)
+                glimpse.feed((yield Receive()))
+        except (OSError, AnswerFault, EarlyData):
+            pass
+        yield Limit(None)
+        return _Look(glimpse.first, glimpse.chain)
+
+
+class _Glimpse:
+    """A TLS handshake over bytes that accepts any certificate and goes no further."""
+
+    def __init__(self, name: str) -> None:
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = looking_context().wrap_bio(self._in, self._out, server_hostname=name)
+        self.first = b""
+        self.chain: tuple[Certificate, ...] = ()
+        self.done = False
+        self._go()
+
+    def outgoing(self) -> bytes:
+        return self._out.read()
+
+    def feed(self, data: bytes) -> None:
+        self.first = (self.first + data)[:4096]
+        if data:
+            self._in.write(data)
+        else:
+            self._in.write_eof()
+        self._go()
+        if not data:
+            self.done = True
+
+    def _go(self) -> None:
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return
+        except ssl.SSLError:
+            self.done = True
+            return
+        self.done = True
+        try:
+            self.chain = tuple(map(Certificate.read, presented_chain(self._tls)))
+        except ValueError:
+            self.chain = ()
+
+
+def ask(exchange: Exchange) -> Plan[Answer]:
+    """Send a request; the answer, with the start of its body unless that is a stream.
+
+    Raises AnswerFault, OSError.
+    """
+    yield Send(exchange.outgoing)
+    while exchange.answer is None:
+        exchange.feed((yield Receive()))
+    if not exchange.streams:
+        yield from _keep_body(exchange)
+    return exchange.answer
+
+
+def _keep_body(exchange: Exchange) -> Plan[None]:
+    """Wait a little for the start of the body; whatever came will do."""
+    yield Limit(BODY_SECONDS)
+    try:
+        while not exchange.complete:
+            exchange.feed((yield Receive()))
+    except (OSError, AnswerFault):
+        pass
+    yield Limit(None)
+
+
+def _not_http(proxy: Endpoint, first: bytes) -> ProxyNotHttpError:
+    service = "an SSH server" if service_of(first) == "ssh" else "another service"
+    from garrison.egress.handshake import banner_of
+
+    return ProxyNotHttpError(proxy, service, banner_of(first))
+
+
+def _proxy_certificate_error(
+    proxy: Endpoint, code: int, reason: str, chain: Sequence[Certificate]
+) -> CertificateError:
+    if code in _UNKNOWN_CA:
+        return ProxyUnknownCaError(proxy, chain)
+    if code in _EXPIRED:
+        return ProxyExpiredError(proxy, chain)
+    if code in _NOT_YET:
+        return NotYetValidError(proxy, chain, "proxy-tls")
+    if code in _NAME:
+        return ProxyWrongNameError(proxy, chain)
+    return ProxyBadCertificateError(proxy, reason, chain)
+
+
+def _reason(error: OSError) -> str:
+    """OpenSSL's name for a failure, such as `TLSV13_ALERT_CERTIFICATE_REQUIRED`, or ''."""
+    return (error.reason or "") if isinstance(error, ssl.SSLError) else ""
+
+
+def _is_closed(error: OSError) -> bool:
+    return isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError) or not isinstance(
+        error, ssl.SSLError
+    )
+
+
+def wants_certificate(error: BaseException | None) -> bool:
+    """Whether `error` or what caused it is the peer's wish for a client certificate."""
+    while error is not None:
+        if isinstance(error, OSError) and _wants_certificate(_reason(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _wants_certificate(reason: str) -> bool:
+    return reason.endswith("_ALERT_CERTIFICATE_REQUIRED")
+
+
+def _tls_detail(peer: Peer) -> str:
+    return f"{peer.version}, {peer.cipher}"
+
+
+# --- the connection test --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A test that reached its end."""
+
+    opened: Opened
+    answer: Answer
+
+
+def check(call: Call, target: Target, trace: Trace, key: bytes) -> Plan[Checked]:
+    """Open the way and ask for `target` once. key: 16 random bytes, for a WebSocket.
+
+    Any status below 500 means that the destination was reached.
+
+    Raises EgressError, with `trace` and `route` set.
+    """
+    opened = yield from open_call(call, trace)
+    try:
+        if target.websocket:
+            answer = yield from _upgrade(call, target, trace, opened, key)
+        else:
+            answer = yield from _get(call, target, trace, opened)
+    except EgressError as error:
+        error.trace, error.route = trace, call.route
+        error.intercepted_by = opened.intercepted_by
+        raise
+    return Checked(opened, answer)
+
+
+def _get(call: Call, target: Target, trace: Trace, opened: Opened) -> Plan[Answer]:
+    destination = target.endpoint
+    exchange = get_exchange(target, absolute=call.absolute, credentials=call.credentials)
+    with trace.step("http", destination) as step:
+        answer = yield from request(call, exchange, trace, opened)
+        if answer.status >= 500:
+            raise DestinationFailedError(destination, answer)
+        step.detail = _status_detail(answer, destination)
+    return answer
+
+
+def request(call: Call, exchange: Exchange, trace: Trace, opened: Opened) -> Plan[Answer]:
+    """Send a request on the open connection; any answer of the destination is returned.
+
+    Raises EgressError: what came was a proxy's own answer, or none.
+    """
+    if not isinstance(call.route, ViaProxy) or not call.absolute:
+        answer = yield from _ask_destination(exchange, call.destination, trace)
+        if opened.interceptor is not None and is_proxys_own(answer):
+            raise InspectorFailedError(call.destination, (yield from _whole(exchange)))
+        return answer
+    answer = yield from _Way(call, trace).ask_proxy(exchange)
+    proxy = call.route.proxy.endpoint
+    if call.credentials is not None and answer.status != 407:
+        detail = f'Basic, user "{call.credentials.user}"'
+        trace.add("proxy-auth", proxy, ok=True, detail=detail)
+    if is_refusal(answer):
+        answer = yield from _whole(exchange)
+        raise refusal(proxy, call.destination, answer, call.credentials)
+    return answer
+
+
+def _whole(exchange: Exchange) -> Plan[Answer]:
+    if exchange.streams:
+        exchange.keep_body()
+        yield from _keep_body(exchange)
+    assert exchange.answer is not None
+    return exchange.answer
+
+
+def begin(call: Call, exchange: Exchange, trace: Trace) -> Plan[Opened]:
+    """Open the way and send a request whose answer's body is then streamed.
+
+    Raises EgressError, with `trace` and `route` set.
+    """
+    opened = yield from open_call(call, trace)
+    try:
+        yield from request(call, exchange, trace, opened)
+    except EgressError as error:
+        error.trace, error.route = trace, call.route
+        error.intercepted_by = opened.intercepted_by
+        raise
+    return opened
+
+
+def diagnose(call: Call, trace: Trace) -> Plan[None]:
+    """Ask the proxy for nothing in particular: raises the error that says what it is, if any.
+
+    For a request in absolute form that a library sent, and that failed without a cause.
+    """
+    yield from open_call(call, trace)
+    exchange = Exchange("OPTIONS", "*", [("Host", str(call.destination)), ("Connection", "close")])
+    yield from _Way(call, trace).ask_proxy(exchange)
+
+
+def _upgrade(call: Call, target: Target, trace: Trace, opened: Opened, key: bytes) -> Plan[Answer]:
+    text = base64.b64encode(key).decode("ascii")
+    exchange = upgrade_exchange(target, text)
+    with trace.step("websocket", target.endpoint) as step:
+        answer = yield from _ask_destination(exchange, target.endpoint, trace)
+        accept = dict(exchange.field_values).get("sec-websocket-accept", "")
+        if answer.status != 101 or accept.strip() != accept_key(text):
+            raise upgrade_error(target.endpoint, answer, opened.interceptor is not None)
+        step.detail = "WebSocket open"
+    # A close frame (RFC 6455 section 5.5.1) with a mask; the answer is not waited for.
+    yield Send(b"\x88\x80" + key[:4])
+    return answer
+
+
+def accept_key(key: str) -> str:
+    """The only right `Sec-WebSocket-Accept` (RFC 6455 section 1.3)."""
+    guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+    digest = hashlib.sha1(f"{key}{guid}".encode(), usedforsecurity=False).digest()
+    return base64.b64encode(digest).decode("ascii")
+
+
+def upgrade_error(destination: Endpoint, answer: Answer, intercepted: bool) -> EgressError:
+    """Why a WebSocket did not open: the statuses a server gives to a GET without `Upgrade`, seen
+    through an interceptor, mean that it was removed on the way."""
+    if intercepted and is_proxys_own(answer):
+        return InspectorFailedError(destination, answer)
+    if intercepted and answer.status in (200, 400, 426):
+        return UpgradeStrippedError(destination, answer)
+    return UpgradeRefusedError(destination, answer)
+
+
+def _ask_destination(exchange: Exchange, destination: Endpoint, trace: Trace) -> Plan[Answer]:
+    started = trace.clock()
+    try:
+        return (yield from ask(exchange))
+    except TimeoutError:
+        raise AnswerTimeoutError(destination, trace.clock() - started) from None
+    except ClosedEarly:
+        raise ClosedError(destination) from None
+    except AnswerFault:
+        raise BadAnswerError(destination) from None
+    except OSError as error:
+        if _wants_certificate(_reason(error)):
+            raise ClientCertificateError(destination) from None
+        raise ClosedError(destination) from None
+
+
+def _status_detail(answer: Answer, destination: Endpoint) -> str:
+    host = answer.headers.get("location", "").partition("://")[2].partition("/")[0]
+    host = host.rpartition("@")[2].partition(":")[0]
+    if 300 <= answer.status < 400 and host and host != destination.host:
+        return f"HTTP {answer.status}, redirects to {host}"
+    return f"HTTP {answer.status}"
