@@ -53,7 +53,6 @@ from garrison.fleet.messages import (
     TestRequest,
 )
 from garrison.packages import Inventory
-from garrison.packages import wire as inventory_wire
 
 if TYPE_CHECKING:
     from garrison.database import Database
@@ -281,6 +280,7 @@ class Gateway:
 
         def close() -> None:
             if (session := self._sessions.get(defender_id)) is not None:
+                self._close(session)
                 self._spawn(session.link.close(records.RemovedDefenderError()))
 
         self._soon(close)
@@ -492,6 +492,8 @@ class Gateway:
         if isinstance(message, ScanFailed):
             self._fail(defender, message.id, msgspec.to_builtins(message.error))
             return
+        from garrison.packages import wire as inventory_wire
+
         try:
             inventory = inventory_wire.decode(wire.unpack(message.inventory))
         except (GarrisonError, ValueError) as error:
