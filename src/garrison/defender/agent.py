@@ -105,6 +105,7 @@ class Agent:
         Raises:
             InvalidSettingError: the probes' address cannot be used.
             IdentityUnreadableError: the identity's file is there but broken.
+            NotEnrolledError: there is no identity and no join token.
         """
         from garrison.egress.http import EgressClient
 

@@ -35,6 +35,9 @@ from garrison.fleet.session import Backoff, DefenderSession, Enrolment
 
 CONNECT_SECONDS = 30.0
 WELCOME_SECONDS = 30.0
+LOG_SECONDS = 60.0
+"""How often the same reason for not being connected is logged."""
+
 FRAME = 128 << 10
 """Bytes of one WebSocket message at most; the inner TLS does not care where it is cut."""
 
@@ -157,11 +160,19 @@ class Link:
         self._sending = asyncio.Lock()
         self._again = asyncio.Event()
         self._renewal: DefenderKey | None = None
+        self._logged = 0.0
         self.state = LinkState()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Connect, and connect again, until `stop` is set; then say goodbye."""
+        """Connect, and connect again, until `stop` is set; then say goodbye.
+
+        Raises:
+            IdentityUnreadableError: the identity's file is there but broken.
+            NotEnrolledError: there is none, and no token to get one.
+        """
         self._identity = await asyncio.to_thread(DefenderIdentity.load, self._config.directory)
+        if self._identity is None and self._config.join_token is None:
+            raise NotEnrolledError
         stopping = asyncio.create_task(stop.wait())
         try:
             while not stop.is_set():
@@ -394,7 +405,11 @@ class Link:
 
     def _set_failure(self, error: BaseException) -> None:
         failure = as_failure(error)
+        repeated = failure == self.state.failure and self._clock() - self._logged < LOG_SECONDS
         self._set(LinkState(failure=failure, attempts=self.state.attempts + 1))
+        if repeated:
+            return
+        self._logged = self._clock()
         _log.warning(
             "not connected",
             console=self._config.console,
