@@ -530,6 +530,27 @@ class ProxyCannotResolveError(ProxyAnswerError):
         )
 
 
+class ProxyCannotForwardError(ProxyAnswerError):
+    """The proxy found no way to the destination: mostly no address (Squid 5 says no more)."""
+
+    code, actor = "egress.proxy_cannot_forward", "you"
+
+    def __init__(self, proxy: Endpoint, destination: Endpoint, answer: Answer) -> None:
+        super().__init__(
+            f"the proxy {proxy} cannot resolve or reach {destination.host}",
+            proxy,
+            destination,
+            answer,
+        )
+
+    @property
+    def hint(self) -> str:
+        return (
+            f"Check the name {self.destination.host}; if only this network knows it, add it to No"
+            f" Proxy in {_PAGE}. If it is right, ask the proxy's owner: the proxy finds no way."
+        )
+
+
 class ProxyCannotConnectError(ProxyAnswerError):
     """The proxy could not reach the destination."""
 

@@ -64,10 +64,10 @@ class ClosedEarly(AnswerFault):
 
 def service_of(first: bytes) -> Service | None:
     """Who speaks, by the first bytes; None while they could still be HTTP's."""
-    if not first or b"HTTP/".startswith(first[:5]):
-        return None
     if first[:5] == b"HTTP/":
         return "http"
+    if b"HTTP/".startswith(first[:5]):
+        return None
     if first[0] in (0x15, 0x16):
         # A TLS record: alert or handshake, then the version's 3.
         return None if len(first) < 2 else "tls" if first[1] == 3 else "other"

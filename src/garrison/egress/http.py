@@ -376,8 +376,8 @@ class EgressClient:
         except aiohttp.WSServerHandshakeError as error:
             fields = error.headers.items() if error.headers is not None else ()
             answer = attempt.refused or kept_answer(error.status, "", fields, b"", None)
-            intercepted = attempt.interceptor is not None
-            raise attempt.told(upgrade_error(attempt.destination, answer, intercepted)) from None
+            wrong = upgrade_error(attempt.destination, answer, attempt.interceptor)
+            raise attempt.told(wrong) from None
         except (aiohttp.ClientError, OSError) as error:
             raise attempt.told(_failure(error, attempt)) from None
         finally:

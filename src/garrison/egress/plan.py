@@ -504,9 +504,8 @@ class _Way:
         destination, code = self.call.destination, error.verify_code
         proxied = self.proxy is not None
         if code in _UNKNOWN_CA:
-            # 19: the chain came with its own root, as intercepting proxies send it.
-            likely = proxied and code == 19
-            if likely or signs_with_own_key(chain):
+            # A root in the chain proves nothing: many servers of private CAs send theirs too.
+            if signs_with_own_key(chain):
                 return InterceptedError(destination, chain, proxied)
             return UnknownCaError(destination, chain, proxied)
         if code in _EXPIRED:
@@ -536,7 +535,8 @@ class _Way:
                 answer = yield from ask(exchange)
                 if not 200 <= answer.status < 300:
                     return _Look()
-                glimpse.feed(exchange.trailing)
+                if exchange.trailing:
+                    glimpse.feed(exchange.trailing)
             while not glimpse.done:
                 if data := glimpse.outgoing():
                     yield Send(data)
@@ -762,7 +762,7 @@ def _upgrade(call: Call, target: Target, trace: Trace, opened: Opened, key: byte
         answer = yield from _ask_destination(exchange, target.endpoint, trace)
         accept = dict(exchange.field_values).get("sec-websocket-accept", "")
         if answer.status != 101 or accept.strip() != accept_key(text):
-            raise upgrade_error(target.endpoint, answer, opened.interceptor is not None)
+            raise upgrade_error(target.endpoint, answer, opened.interceptor)
         step.detail = "WebSocket open"
     # A close frame (RFC 6455 section 5.5.1) with a mask; the answer is not waited for.
     yield Send(b"\x88\x80" + key[:4])
@@ -776,12 +776,16 @@ def accept_key(key: str) -> str:
     return base64.b64encode(digest).decode("ascii")
 
 
-def upgrade_error(destination: Endpoint, answer: Answer, intercepted: bool) -> EgressError:
+def upgrade_error(destination: Endpoint, answer: Answer, interceptor: bytes | None) -> EgressError:
     """Why a WebSocket did not open: the statuses a server gives to a GET without `Upgrade`, seen
-    through an interceptor, mean that it was removed on the way."""
-    if intercepted and is_proxys_own(answer):
+    through an interceptor, mean that it was removed on the way.
+
+    The operator's CA may also be the destination's own, so a `Via` must tell of somebody between.
+    """
+    if interceptor is not None and is_proxys_own(answer):
         return InspectorFailedError(destination, answer)
-    if intercepted and answer.status in (200, 400, 426):
+    between = interceptor is not None and "via" in answer.headers
+    if between and answer.status in (200, 400, 426):
         return UpgradeStrippedError(destination, answer)
     return UpgradeRefusedError(destination, answer)
 

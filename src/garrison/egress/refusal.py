@@ -12,6 +12,7 @@ from garrison.egress.errors import (
     ProxyAuthRequiredError,
     ProxyAuthSchemeError,
     ProxyCannotConnectError,
+    ProxyCannotForwardError,
     ProxyCannotResolveError,
     ProxyDeniedError,
     ProxyPortalError,
@@ -32,9 +33,9 @@ from garrison.egress.trace import Answer
 # What Squid and RFC 9209 call the same thing.
 _RESOLVE = {"ERR_DNS_FAIL", "dns_error", "dns_timeout", "destination_not_found"}
 _TIMEOUT = {"ERR_READ_TIMEOUT", "ERR_LIFETIME_EXP", "connection_timeout", "connection_read_timeout"}
+_FORWARD = {"ERR_CANNOT_FORWARD", "destination_ip_unroutable"}
 _CONNECT = {
     "ERR_CONNECT_FAIL",
-    "ERR_CANNOT_FORWARD",
     "ERR_SECURE_CONNECT_FAIL",
     "ERR_SOCKET_FAILURE",
     "ERR_ZERO_SIZE_OBJECT",
@@ -42,7 +43,6 @@ _CONNECT = {
     "connection_refused",
     "connection_terminated",
     "destination_unavailable",
-    "destination_ip_unroutable",
     "tls_certificate_error",
     "tls_protocol_error",
 }
@@ -65,6 +65,7 @@ def refusal(
     for named, kind in (
         (_RESOLVE, ProxyCannotResolveError),
         (_TIMEOUT, ProxyUpstreamTimeoutError),
+        (_FORWARD, ProxyCannotForwardError),
         (_CONNECT, ProxyCannotConnectError),
         (_DENIED, ProxyDeniedError),
     ):

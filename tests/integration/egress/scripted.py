@@ -1,0 +1,166 @@
+"""Bad proxies, one small function each: they get a connection and misbehave on it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+Script = Callable[[socket.socket], None]
+
+
+@contextlib.contextmanager
+def scripted(
+    script: Script, *, context: ssl.SSLContext | None = None, address: str = "127.0.0.1"
+) -> Iterator[int]:
+    """Serve every connection by `script`, each in a thread; gives the port."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.create_server((address, 0), family=family)
+    stopping = threading.Event()
+
+    def one(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(5)
+            if context is None:
+                script(connection)
+                return
+            with context.wrap_socket(
+                connection, server_side=True, do_handshake_on_connect=False
+            ) as tls:
+                try:
+                    tls.do_handshake()
+                except ssl.SSLError:
+                    time.sleep(0.2)  # closing at once would take our alert along
+                    return
+                script(tls)
+
+    def accept() -> None:
+        while not stopping.is_set():
+            with contextlib.suppress(OSError):
+                connection, _ = listener.accept()
+                if stopping.is_set():
+                    connection.close()
+                    return
+                threading.Thread(target=one, args=(connection,), daemon=True).start()
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    port = listener.getsockname()[1]
+    try:
+        yield port
+    finally:
+        stopping.set()
+        with contextlib.suppress(OSError), socket.socket(family) as last:
+            last.connect((address, port))
+        thread.join(5)
+        listener.close()
+
+
+def read_head(connection: socket.socket) -> bytes:
+    data = b""
+    while b"\r\n\r\n" not in data and (more := connection.recv(4096)):
+        data += more
+    return data
+
+
+def answers(text: str, *, linger: float = 0.0) -> Script:
+    """Answer any request with this, as it stands, and close `linger` seconds later."""
+
+    def script(connection: socket.socket) -> None:
+        read_head(connection)
+        connection.sendall(text.replace("\n", "\r\n").encode())
+        time.sleep(linger)
+
+    return script
+
+
+def closes(connection: socket.socket) -> None:
+    read_head(connection)
+
+
+def closes_at_once(connection: socket.socket) -> None:
+    return
+
+
+def resets(connection: socket.socket) -> None:
+    connection.recv(1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+
+def hangs(connection: socket.socket) -> None:
+    while connection.recv(4096):
+        pass
+
+
+def drips(connection: socket.socket) -> None:
+    read_head(connection)
+    for byte in b"HTTP/1.1 200 Connection established\r\n\r\n":
+        connection.sendall(bytes([byte]))
+        time.sleep(0.1)
+
+
+def huge_head(connection: socket.socket) -> None:
+    read_head(connection)
+    connection.sendall(b"HTTP/1.1 200 OK\r\n" + b"X-Filler: " + b"x" * 300_000 + b"\r\n\r\n")
+
+
+def ssh(connection: socket.socket) -> None:
+    connection.sendall(b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n")
+    with contextlib.suppress(TimeoutError):
+        while connection.recv(4096):
+            pass
+
+
+PAGE = "<html><title>ACME Guest WiFi</title>Welcome</html>"
+
+
+def portal_at_once(connection: socket.socket) -> None:
+    read_head(connection)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + PAGE.encode())
+
+
+def portal_later(connection: socket.socket) -> None:
+    """The page comes only when the client's TLS greeting does."""
+    read_head(connection)
+    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    connection.recv(4096)
+    connection.sendall(PAGE.encode())
+
+
+def closes_in_tls(connection: socket.socket) -> None:
+    read_head(connection)
+    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    connection.recv(200)
+
+
+def hangs_in_tls(connection: socket.socket) -> None:
+    read_head(connection)
+    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    hangs(connection)
+
+
+def tunnel_to(port: int, head: str = "HTTP/1.1 200 Connection established") -> Script:
+    """A proxy that always connects to 127.0.0.1:`port`, whatever was asked."""
+
+    def script(connection: socket.socket) -> None:
+        read_head(connection)
+        with socket.socket() as other:
+            other.connect(("127.0.0.1", port))
+            connection.sendall(head.replace("\n", "\r\n").encode() + b"\r\n\r\n")
+            thread = threading.Thread(target=_pump, args=(connection, other), daemon=True)
+            thread.start()
+            _pump(other, connection)
+            thread.join(5)
+
+    return script
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+    with contextlib.suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)
