@@ -231,8 +231,10 @@ def call_for(
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An open connection. peer: of the destination's TLS. pinned: the CA a pin stood for."""
+    """An open connection. peer: of the destination's TLS. interceptor: DER of the operator's CA
+    its chain ends at, where that means interception. pinned: the CA a pin stood for."""
 
+    addresses: tuple[Address, ...]
     peer: Peer | None = None
     interceptor: bytes | None = None
     pinned: Certificate | None = None
@@ -272,17 +274,16 @@ class _Look:
 
 
 class _Way:
-    def __init__(self, call: Call, trace: Trace) -> None:
-        self.call, self.trace = call, trace
+    def __init__(self, call: Call, trace: Trace, addresses: tuple[Address, ...] = ()) -> None:
+        self.call, self.trace, self.addresses = call, trace, addresses
         self.proxy = call.route.proxy if isinstance(call.route, ViaProxy) else None
         self.first = self.proxy.endpoint if self.proxy else call.destination
-        self.addresses: tuple[Address, ...] = ()
 
     def open(self) -> Plan[Opened]:
         mark = len(self.trace.steps)
         yield from self._reach()
         if not self.call.tls:
-            return Opened()
+            return Opened(self.addresses)
         context = context_for(self.call.trust, self.call.extra_ca + self.call.known)
         try:
             peer = yield from self._tls(context)
@@ -291,12 +292,12 @@ class _Way:
             if pinned is None:
                 raise
         else:
-            return Opened(peer, interceptor=self._interceptor(peer))
+            return Opened(self.addresses, peer, self._interceptor(peer))
         # The failed attempt is no part of the way that is used.
         del self.trace.steps[mark:]
         yield from self._reach()
         peer = yield from self._tls(pinned_context(pinned))
-        return Opened(peer, pinned=pinned)
+        return Opened(self.addresses, peer, pinned=pinned)
 
     def _interceptor(self, peer: Peer) -> bytes | None:
         if not self.call.watched:
@@ -711,7 +712,7 @@ def request(call: Call, exchange: Exchange, trace: Trace, opened: Opened) -> Pla
         if opened.interceptor is not None and is_proxys_own(answer):
             raise InspectorFailedError(call.destination, (yield from _whole(exchange)))
         return answer
-    answer = yield from _Way(call, trace).ask_proxy(exchange)
+    answer = yield from _Way(call, trace, opened.addresses).ask_proxy(exchange)
     proxy = call.route.proxy.endpoint
     if call.credentials is not None and answer.status != 407:
         detail = f'Basic, user "{call.credentials.user}"'
@@ -750,9 +751,9 @@ def diagnose(call: Call, trace: Trace) -> Plan[None]:
 
     For a request in absolute form that a library sent, and that failed without a cause.
     """
-    yield from open_call(call, trace)
+    opened = yield from open_call(call, trace)
     exchange = Exchange("OPTIONS", "*", [("Host", str(call.destination)), ("Connection", "close")])
-    yield from _Way(call, trace).ask_proxy(exchange)
+    yield from _Way(call, trace, opened.addresses).ask_proxy(exchange)
 
 
 def _upgrade(call: Call, target: Target, trace: Trace, opened: Opened, key: bytes) -> Plan[Answer]:

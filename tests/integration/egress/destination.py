@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from aiohttp import WSMsgType, web
+from aiohttp.typedefs import Handler
 
 
 @dataclass(slots=True)
@@ -83,13 +84,13 @@ def _application(destination: Destination) -> web.Application:
     app = web.Application()
 
     @web.middleware
-    async def remember(request: web.Request, handler: web.RequestHandler) -> web.StreamResponse:  # type: ignore[type-arg]
+    async def remember(request: web.Request, handler: Handler) -> web.StreamResponse:
         destination.seen.append(
             {"method": request.method, "path": request.path_qs, "headers": dict(request.headers)}
         )
-        return await handler(request)  # type: ignore[operator,no-any-return]
+        return await handler(request)
 
-    app.middlewares.append(remember)  # type: ignore[arg-type]
+    app.middlewares.append(remember)
     app.router.add_route("*", "/", _hello)
     app.router.add_get("/bytes/{n}", _bytes)
     app.router.add_get("/chunked/{n}", _chunked)

@@ -41,6 +41,8 @@ async def run(
 
 def _timeless(result: TestResult) -> object:
     document = result.as_dict()
+    if document["answer"]:
+        del document["answer"]["body"]  # proxies date their pages
     for step in document["trace"]:
         del step["ms"]
     text = re.sub(r"\d+\.\d s", "N s", str(document))
@@ -163,8 +165,9 @@ async def test_https_to_a_plain_proxy(squid: Squid) -> None:
     assert f"http://127.0.0.1:{squid.port}" in result.error["hint"]
 
 
-async def test_http_to_a_tls_proxy(tls_squid: Squid) -> None:
-    result = await run(f"https://{HOST}/", settings(f"http://127.0.0.1:{tls_squid.port}"))
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_http_to_a_tls_proxy(tls_squid: Squid, scheme: str) -> None:
+    result = await run(f"{scheme}://{HOST}/", settings(f"http://127.0.0.1:{tls_squid.port}"))
 
     assert told(result) == ("egress.proxy_speaks_tls", "tunnel", "you")
     assert result.error is not None
