@@ -186,21 +186,22 @@ def _credentials(
                 "Enter the password in its own field.",
             )
         )
-    if _has_control(user):
-        problems.append(InvalidSettingError("user", "User: holds control characters"))
-    if password is not None and _has_control(password.reveal()):
-        problems.append(
-            InvalidSettingError(
-                "password",
-                "Password: holds control characters",
-                "Enter it without a line break.",
+    for field_name, text in (("user", user), ("password", password.reveal() if password else "")):
+        if not _is_printable(text):
+            problems.append(
+                InvalidSettingError(
+                    field_name,
+                    f"{field_name.capitalize()}: holds control characters",
+                    "Enter it without a line break.",
+                )
             )
-        )
     return Credentials(user, password or Secret("")) if user else None
 
 
-def _has_control(text: str) -> bool:
-    return any(ord(char) < 32 or ord(char) == 127 for char in text)
+def _is_printable(text: str) -> bool:
+    """Whether a header can carry it: no control characters, no half of a surrogate pair."""
+    return not any(ord(char) < 32 or ord(char) == 127 or 0xD800 <= ord(char) < 0xE000
+                   for char in text)  # fmt: skip
 
 
 def _warnings(
