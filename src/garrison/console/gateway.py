@@ -206,6 +206,7 @@ class Gateway:
         self._seen: set[str] = set()
         self._connected: frozenset[str] | None = frozenset()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._keepers: list[asyncio.Task[Any]] = []
         self._server: Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.counters = GatewayCounters()
@@ -217,6 +218,7 @@ class Gateway:
         self._ingesting = asyncio.Semaphore(_INGESTS)
         self._identity = await self._thread(ServerIdentity, self._authority, self._now())
         await self._thread(records.all_disconnected, self._db, self._now())
+        self._left = await self._thread(records.running, self._db)
         where = (
             {"sock": self._listener}
             if self._listener is not None
@@ -238,21 +240,20 @@ class Gateway:
             **where,
         )
         for keep in (self._write_changes, self._hand_out, self._keep_leases):
-            self._spawn(keep())
+            self._keepers.append(self._spawn(keep()))
 
     async def stop(self) -> None:
         """Close every session and the listener."""
         server, self._server = self._server, None
         if server is None:
             return
+        # First of all nothing more is handed out: it would count as an attempt and reach nobody.
+        await _cancelled(self._keepers)
         sessions = list(self._sessions.values())
         await asyncio.gather(*(session.link.close() for session in sessions))
         server.close()
         await server.wait_closed()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _cancelled(list(self._tasks))
         await self._flush_changes()
         self._threads.shutdown()
 
@@ -558,7 +559,8 @@ class Gateway:
         try:
             await session.link.send(request)
         except GarrisonError:
-            # It never got it: no need to wait for the lease.
+            # It never got it: no need to wait for the lease, and no more for this session.
+            self._close(session)
             session.running.pop(request.id, None)
             await self._thread(records.give_up, self._db, session.id, [request.id], self._now())
             self._wake.set()
@@ -640,6 +642,13 @@ class Gateway:
         if self._loop is not None and not self._loop.is_closed():
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(call)
+
+
+async def _cancelled(tasks: list[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    tasks.clear()
 
 
 def _note_seen(ids: Iterable[str], now: datetime, c: Connection) -> None:

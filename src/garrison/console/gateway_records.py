@@ -151,6 +151,21 @@ def connected(c: Connection, defender: str, hello: Hello, now: datetime) -> None
     )
 
 
+def running(db: Database) -> dict[str, set[str]]:
+    """Scans in work by the Defender that has them."""
+    found: dict[str, set[str]] = {}
+    cursor: str | None = None
+    while True:
+        with db.read() as c:
+            page = scans.page(c, 1000, cursor, state="running")
+        for row in page.items:
+            if row.claimed_by is not None:
+                found.setdefault(row.claimed_by, set()).add(row.id)
+        cursor = page.next_cursor
+        if cursor is None:
+            return found
+
+
 def queued(db: Database) -> Queued | None:
     """What waits, or None when nothing does."""
     with db.read() as c:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeAlias
 
 import structlog
@@ -18,7 +19,7 @@ from garrison.fleet import wire
 from garrison.fleet.messages import Failure, ScanFailed, ScanProgress, ScanRequest, ScanResult
 
 if TYPE_CHECKING:
-    from garrison.egress import ConnectionRecord, ProxySettings
+    from garrison.egress import ConnectionRecord, EgressError, ProxySettings
 
 PROGRESS_SECONDS = 1.0
 
@@ -57,6 +58,7 @@ def read_image(
 ) -> bytes:
     """The inventory of an image in a registry, as bytes."""
     # Readers of layers and package databases are not loaded before the first scan.
+    from garrison.egress import EgressError
     from garrison.findings import scan
     from garrison.images import open_image
     from garrison.packages import wire as inventory_wire
@@ -64,13 +66,36 @@ def read_image(
     if request.reference.startswith(_FILES):
         raise SourceNotAllowedError
     source = open_image(
-        request.reference,
-        settings,
-        platform=request.platform,
-        access=request.access,
-        observer=observer,
+        request.reference, settings, platform=request.platform, access=request.access
     )
-    return inventory_wire.encode(scan.read_image(source, progress=progress))
+    try:
+        inventory = scan.read_image(source, progress=progress)
+    except EgressError as error:
+        observer(_contact(request, settings, error))
+        raise
+    observer(_contact(request, settings, None))
+    return inventory_wire.encode(inventory)
+
+
+def _contact(
+    request: ScanRequest, settings: ProxySettings, error: EgressError | None
+) -> ConnectionRecord:
+    """The registry as one contact of this scan."""
+    from garrison.egress import ConnectionRecord, Target, choose_route
+    from garrison.images import ImageReference
+
+    plain = request.access is not None and request.access.plain_http
+    registry = ImageReference.parse(request.reference).registry
+    endpoint = Target.parse(f"{'http' if plain else 'https'}://{registry}/").endpoint
+    return ConnectionRecord(
+        host=endpoint.host,
+        port=endpoint.port,
+        purpose="registry",
+        route=str(choose_route(endpoint, settings)),
+        ok=error is None,
+        at=datetime.now(UTC),
+        code=error.code if error else "",
+    )
 
 
 class Workers:

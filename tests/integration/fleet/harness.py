@@ -35,13 +35,15 @@ def utc_now() -> datetime:
 class Console:
     """What a Console's composition root makes of gateway and database; `port` survives restarts.
 
+    tls: gives the outer TLS context. listener: a bound socket to serve instead of host and port.
     taken, failed: what the gateway handed over, in order: Defender, scan, inventory or error.
     before_ingest: called in the worker thread before a result is stored.
     """
 
     data: Path
     limits: GatewayLimits = field(default_factory=lambda: GatewayLimits(poll=0.2))
-    tls: Any = None
+    tls: Callable[[Console], Any] | None = None
+    listener: Any = None
     host: str = "127.0.0.1"
     port: int = 0
     taken: list[tuple[str, str, Inventory]] = field(default_factory=list)
@@ -60,7 +62,8 @@ class Console:
             self.authority,
             host=self.host,
             port=self.port,
-            tls=self.tls,
+            listener=self.listener,
+            tls=self.tls(self) if self.tls else None,
             ingest=self._ingest,
             fail=self._fail,
             limits=self.limits,
