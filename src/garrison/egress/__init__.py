@@ -7,7 +7,7 @@ trace and what the proxy answered.
 """
 
 from garrison.egress.answer import Fetched, Headers
-from garrison.egress.body import Body, fetch, open_body
+from garrison.egress.body import Body, check_connection, fetch, open_body
 from garrison.egress.bypass import BypassEntry, BypassEntryError, BypassList
 from garrison.egress.endpoint import (
     PURPOSES,
@@ -71,6 +71,7 @@ __all__ = [
     "Trace",
     "TrustBundle",
     "ViaProxy",
+    "check_connection",
     "choose_route",
     "error_classes",
     "explain",

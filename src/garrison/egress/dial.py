@@ -37,6 +37,9 @@ from garrison.egress.trust import verified_chain
 
 T = TypeVar("T")
 
+_GOODBYE_SECONDS = 2.0
+"""How long a peer may take to answer the end of TLS."""
+
 
 class Stream:
     """An open connection, to be handed to a protocol or dropped."""
@@ -164,6 +167,7 @@ class Wire:
             server_hostname=name,
             # Ours is the shorter one, and says where it passed.
             ssl_handshake_timeout=max(1.0, self._end - self._loop.time() + 60),
+            ssl_shutdown_timeout=_GOODBYE_SECONDS,
         )
         assert transport is not None
         self._transport = transport

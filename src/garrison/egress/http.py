@@ -430,7 +430,9 @@ class EgressClient:
             timeout,
             deadline,
             self._observer,
-            context_for(generation.settings.trust, extra_ca + known) if extra_ca or known else True,
+            context_for(generation.settings.trust, f"{extra_ca}\n{known}")
+            if extra_ca or known
+            else True,
         )
 
     @contextlib.asynccontextmanager

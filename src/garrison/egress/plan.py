@@ -284,7 +284,7 @@ class _Way:
         yield from self._reach()
         if not self.call.tls:
             return Opened(self.addresses)
-        context = context_for(self.call.trust, self.call.extra_ca + self.call.known)
+        context = context_for(self.call.trust, f"{self.call.extra_ca}\n{self.call.known}")
         try:
             peer = yield from self._tls(context)
         except (UnknownCaError, InterceptedError) as error:

@@ -592,7 +592,7 @@ async def test_dial_deadline_is_one_for_all_hops() -> None:
 
     def slow(connection: socket.socket) -> None:
         bad.read_head(connection)
-        time.sleep(0.7)
+        time.sleep(0.9)
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
         bad.hangs(connection)
 
@@ -602,13 +602,13 @@ async def test_dial_deadline_is_one_for_all_hops() -> None:
         async with client(found) as egress:
             with pytest.raises(EgressError) as one:
                 await egress.request("GET", f"https://{HOST}/", purpose="intel", timeout=1.0)
-        assert time.monotonic() - started < 1.6
+        assert time.monotonic() - started < 1.8
         started = time.monotonic()
         with pytest.raises(EgressError) as two:
             await asyncio.to_thread(
                 open_body, f"https://{HOST}/", found, purpose="intel", timeout=1.0
             )
-        assert time.monotonic() - started < 1.6
+        assert time.monotonic() - started < 1.8
 
     assert one.value.code == two.value.code == "egress.tls_timeout"
 
