@@ -8,7 +8,7 @@ import random
 import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Console:
 
     tls: gives the outer TLS context. listener: a bound socket to serve instead of host and port.
     taken, failed: what the gateway handed over, in order: Defender, scan, inventory or error.
+    ahead: how far the gateway's clock is before the machine's.
     before_ingest: called in the worker thread before a result is stored.
     """
 
@@ -49,6 +50,7 @@ class Console:
     taken: list[tuple[str, str, Inventory]] = field(default_factory=list)
     failed: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
     before_ingest: Callable[[], None] = lambda: None
+    ahead: timedelta = timedelta(0)
 
     def __post_init__(self) -> None:
         self.db = Database.open(self.data)
@@ -67,6 +69,7 @@ class Console:
             ingest=self._ingest,
             fail=self._fail,
             limits=self.limits,
+            now=lambda: utc_now() + self.ahead,
         )
         await self.gateway.start()
         self.port = self.gateway.port
@@ -218,7 +221,9 @@ class Defender:
         settings: ProxySettings | None = None,
         name: str = "node",
         seed: int = 1,
+        ahead: timedelta = timedelta(0),
     ) -> None:
+        self.ahead = ahead
         self.settings = settings or ProxySettings.build()
         self.config = DefenderSettings(
             console=console_url, data=data, join_token=token, name=name, health_listen=None
@@ -238,6 +243,7 @@ class Defender:
             lambda: self.settings,
             scan=self.scanner,
             rng=random.Random(self._seed),
+            now=lambda: utc_now() + self.ahead,
             changed=self._changed,
         )
         self._task = asyncio.create_task(self.agent.run(self._stop))

@@ -71,7 +71,7 @@ class Remote:
         console: Console,
         data: Path,
         *,
-        squid: Squid,
+        proxy: str,
         token: JoinToken | None = None,
         user: str = "",
         password: str = "",
@@ -83,7 +83,7 @@ class Remote:
             "PATH": os.environ["PATH"],
             "GARRISON_DATA": str(data),
             "GARRISON_CONSOLE": console.url,
-            "GARRISON_HTTP_PROXY": squid.url,
+            "GARRISON_HTTP_PROXY": proxy,
             "GARRISON_HEALTH_LISTEN": "off",
         }
         if token is not None:
@@ -134,7 +134,7 @@ async def test_a_defender_enrols_and_stays_through_squid_with_a_password(
                 net,
                 console,
                 tmp_path / "node",
-                squid=squid,
+                proxy=squid.url,
                 token=token,
                 user=USER,
                 password=PASSWORD,
@@ -167,7 +167,7 @@ async def test_a_wrong_proxy_password_is_named(net: Network, tmp_path: Path) -> 
                 net,
                 console,
                 tmp_path / "node",
-                squid=squid,
+                proxy=squid.url,
                 token=console.join_token(),
                 user=USER,
                 password="wrong",
@@ -184,7 +184,7 @@ async def test_a_proxy_that_refuses_the_port_is_named(net: Network, tmp_path: Pa
         with Squid(net=net) as squid:
             squid.deny_ports([console.port])
             remote = Remote(
-                net, console, tmp_path / "node", squid=squid, token=console.join_token()
+                net, console, tmp_path / "node", proxy=squid.url, token=console.join_token()
             )
             with remote as process:
                 await line(process, r'"hop": "tunnel"')
@@ -210,7 +210,7 @@ async def test_a_proxy_that_opens_tls_reads_neither_token_nor_message(
                     mode="origin" if kind == "squid" else "connect",
                 )
             )
-            squid = interceptor
+            proxy = interceptor.url
             if kind == "squid":
                 squid = stack.enter_context(
                     Squid(
@@ -220,12 +220,13 @@ async def test_a_proxy_that_opens_tls_reads_neither_token_nor_message(
                         upstream=interceptor.address,
                     )
                 )
+                proxy = squid.url
             token = console.join_token()
             remote = Remote(
                 net,
                 console,
                 tmp_path / "node",
-                squid=squid,
+                proxy=proxy,
                 token=token,
                 ca=inspection.certificate,
             )
@@ -273,7 +274,7 @@ async def test_an_intercepting_proxy_in_the_consoles_place_gets_no_token(
                 net,
                 impostor,
                 tmp_path / "node",
-                squid=interceptor,
+                proxy=interceptor.url,
                 token=token,
                 ca=inspection.certificate,
             )
@@ -288,7 +289,7 @@ async def test_squid_restarts_and_the_defender_comes_back(net: Network, tmp_path
     async with console_in(net, tmp_path / "console") as console:
         with Squid(net=net) as squid:
             remote = Remote(
-                net, console, tmp_path / "node", squid=squid, token=console.join_token()
+                net, console, tmp_path / "node", proxy=squid.url, token=console.join_token()
             )
             with remote:
                 await connected(console)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from garrison.database.keys import SEAL_REGISTRY
 from garrison.egress import ProxySettings
 from garrison.errors import GarrisonError
 from garrison.fleet import messages
-from garrison.fleet.authority import Authority
+from garrison.fleet.authority import Authority, fingerprint
 from garrison.fleet.identity import DefenderIdentity
 from garrison.secret import Secret
 from tests.integration.fleet.harness import (
@@ -396,6 +397,29 @@ async def test_a_defender_unknown_after_data_loss_enrols_again(tmp_path: Path) -
             await defender.connected()
 
         assert len(new.defenders()) == 1
+
+
+async def test_a_certificate_is_renewed_over_the_session(tmp_path: Path) -> None:
+    """In its last third; the old one is good until the new one was used."""
+    async with running_console(tmp_path / "console") as console:
+        node = tmp_path / "node"
+        async with running_defender(console.url, node, token=console.join_token()) as defender:
+            defender_id = await defender.connected()
+        old = DefenderIdentity.load(node / "defender")
+        assert old is not None
+        console.ahead = timedelta(minutes=30)
+        async with running_defender(console.url, node, ahead=timedelta(days=70)) as defender:
+            await defender.connected()
+            await console.until_row(lambda: DefenderIdentity.load(node / "defender") != old)
+            assert console.defenders()[0].fingerprint == fingerprint(old.certificate)
+        new = DefenderIdentity.load(node / "defender")
+        assert new is not None
+        async with running_defender(console.url, node) as defender:
+            assert await defender.connected() == defender_id
+            assert console.defenders()[0].fingerprint == fingerprint(new.certificate)
+        old.save(node / "defender")
+        async with running_defender(console.url, node) as defender:
+            await defender.failing("fleet.defender_unknown")
 
 
 async def test_questions_are_answered_by_the_defender(tmp_path: Path) -> None:

@@ -116,7 +116,8 @@ def test_heartbeats_keep_a_session_alive(talk: Talk) -> None:
         talk.run()
         talk.console.check(talk.now)
 
-    assert talk.at_console[1:] == talk.at_defender[1:] == []
+    assert talk.at_console[1:] == []
+    assert talk.at_defender[1:] == []
 
 
 def test_a_silent_console_is_given_up_after_three_heartbeats(talk: Talk) -> None:
