@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -56,22 +57,27 @@ def plain() -> Iterator[Destination]:
 
 
 @pytest.fixture(scope="session")
-def start_squid(folder: Path) -> Callable[..., Squid]:
+def hosts_file() -> Iterator[Path]:
+    """Names for Squid alone. Not below pytest's folder, which only its owner may enter."""
+    with tempfile.TemporaryDirectory(prefix="egress-hosts-") as name:
+        Path(name).chmod(0o755)
+        file = Path(name) / "hosts"
+        file.write_text("127.0.0.1 localhost dest.test other.test\n")
+        file.chmod(0o644)
+        yield file
+
+
+@pytest.fixture(scope="session")
+def start_squid(hosts_file: Path) -> Callable[..., Squid]:
     """Makes a Squid that knows `dest.test` and `other.test`, which the system's resolver does
     not: so no test can pass by a direct connection."""
     try:
         program("squid")
     except MissingProgramError as error:
         pytest.skip(str(error))
-    hosts = folder / "hosts"
-    hosts.write_text("127.0.0.1 localhost dest.test other.test\n::1 six.test\n")
-    hosts.chmod(0o644)
-    for parent in (folder, *folder.parents):
-        if parent.owner() == "root" and str(parent).startswith("/tmp"):
-            parent.chmod(parent.stat().st_mode | 0o055)
 
     def start(**options: Any) -> Squid:
-        directives = [f"hosts_file {hosts}", *options.pop("directives", ())]
+        directives = [f"hosts_file {hosts_file}", *options.pop("directives", ())]
         return Squid(directives=directives, **options)
 
     return start

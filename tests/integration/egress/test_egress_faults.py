@@ -508,9 +508,9 @@ class StrippingSquid(Squid):
 
 
 async def test_upgrade_stripped_by_an_interceptor(
-    folder: Path, proxy_ca: Authority, outside_ca: Authority, secure: Destination, squid: Squid
+    hosts_file: Path, proxy_ca: Authority, outside_ca: Authority, secure: Destination
 ) -> None:
-    hosts = f"hosts_file {folder / 'hosts'}"
+    hosts = f"hosts_file {hosts_file}"
     with StrippingSquid(
         bump=proxy_ca, trust=[outside_ca.certificate], directives=[hosts], name="strip"
     ) as stripping:
