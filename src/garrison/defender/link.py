@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 import structlog
@@ -28,9 +29,18 @@ from garrison.fleet.errors import (
     PinMismatchError,
     RefusedError,
 )
+from garrison.fleet.files import write_private
 from garrison.fleet.identity import DefenderIdentity, DefenderKey
 from garrison.fleet.join_token import JoinToken
-from garrison.fleet.messages import EnrolRequest, FromConsole, FromDefender, Hello, Renew, Renewed
+from garrison.fleet.messages import (
+    EnrolRequest,
+    FromConsole,
+    FromDefender,
+    Hello,
+    Renew,
+    Renewed,
+    Welcome,
+)
 from garrison.fleet.session import Backoff, DefenderSession, Enrolment
 
 CONNECT_SECONDS = 30.0
@@ -88,6 +98,19 @@ class NotEnrolledError(FleetError):
             "Create a join token (Manage > Defenders, or garrison join-tokens create) and set "
             "GARRISON_JOIN_TOKEN_FILE to a file that holds it."
         )
+
+
+class DataUnwritableError(FleetError):
+    """The identity could not be kept."""
+
+    code = "fleet.data_unwritable"
+
+    def __init__(self, directory: Path, reason: str) -> None:
+        super().__init__(f"cannot write in {directory}: {reason}")
+
+    @property
+    def hint(self) -> str:
+        return "Give the Defender a directory it may write in (GARRISON_DATA), with space left."
 
 
 class SilentConsoleError(FleetError):
@@ -161,6 +184,7 @@ class Link:
         self._again = asyncio.Event()
         self._renewal: DefenderKey | None = None
         self._logged = 0.0
+        self._generation = 0
         self.state = LinkState()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -195,6 +219,7 @@ class Link:
         """
         self._backoff.reset()
         self._again.set()
+        self._generation += close
         if close and (connection := self._connection) is not None:
             self._session_over(None)
             task = asyncio.ensure_future(connection.close())
@@ -267,6 +292,8 @@ class Link:
         token = self._config.join_token
         if token is None:
             raise NotEnrolledError
+        # Before the token is used up: an identity that cannot be kept would be lost.
+        await asyncio.to_thread(_check_writable, self._config.directory)
         key = await asyncio.to_thread(DefenderKey.create)
         hello = self._owner.hello()
         enrolment = Enrolment(
@@ -307,7 +334,12 @@ class Link:
         identity = self._identity
         if identity is None:
             raise NotEnrolledError
+        generation = self._generation
         connection = await self._dial(extra_ca=identity.ca, pin=None)
+        if generation != self._generation:
+            # The settings changed while this was dialled by the old ones.
+            await connection.close()
+            return
         session = DefenderSession(
             ClientChannel.for_identity(identity), self._owner.hello(), self._clock()
         )
@@ -344,7 +376,7 @@ class Link:
             for message in messages:
                 if isinstance(message, Renewed):
                     await self._renewed(message)
-                else:
+                elif not isinstance(message, Welcome):
                     await self._owner.received(message)
             if session.ended:
                 return
@@ -423,6 +455,15 @@ class Link:
     def _set(self, state: LinkState) -> None:
         self.state = state
         self._changed(state)
+
+
+def _check_writable(directory: Path) -> None:
+    probe = directory / "probe"
+    try:
+        write_private(probe, b"")
+        probe.unlink()
+    except OSError as error:
+        raise DataUnwritableError(directory, error.strerror or type(error).__name__) from error
 
 
 def _first(errors: BaseExceptionGroup[GarrisonError]) -> GarrisonError:

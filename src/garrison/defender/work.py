@@ -16,12 +16,20 @@ from garrison.defender.queue import ScanQueue
 from garrison.defender.state import as_failure
 from garrison.errors import GarrisonError
 from garrison.fleet import wire
-from garrison.fleet.messages import Failure, ScanFailed, ScanProgress, ScanRequest, ScanResult
+from garrison.fleet.messages import (
+    MAX_MESSAGE,
+    Failure,
+    ScanFailed,
+    ScanProgress,
+    ScanRequest,
+    ScanResult,
+)
 
 if TYPE_CHECKING:
     from garrison.egress import ConnectionRecord, EgressError, ProxySettings
 
 PROGRESS_SECONDS = 1.0
+MAX_RESULT = MAX_MESSAGE - (64 << 10)
 
 Progress: TypeAlias = Callable[[int, int, str], None]
 Scan: TypeAlias = (
@@ -45,6 +53,15 @@ class SourceNotAllowedError(GarrisonError):
 
     def __init__(self) -> None:
         super().__init__("a Defender scans images of registries, not files of its node")
+
+
+class ResultTooLargeError(GarrisonError):
+    """More than fits in one message: hundreds of thousands of packages."""
+
+    code = "scan.result_too_large"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the list of packages has {size} bytes, at most {MAX_RESULT} are sent")
 
 
 _FILES = ("oci:", "docker-archive:", "rootfs:")
@@ -164,7 +181,10 @@ class Workers:
         progress = _Throttle(request.id, loop, self._moved, self._stopping)
         try:
             inventory = self._scan(request, self._settings(), progress, self._observer)
-            return ScanResult(id=request.id, inventory=wire.pack(inventory))
+            packed = wire.pack(inventory)
+            if len(packed) > MAX_RESULT:
+                raise ResultTooLargeError(len(packed))
+            return ScanResult(id=request.id, inventory=packed)
         except ScanStoppedError:
             return None
         except GarrisonError as error:
