@@ -21,11 +21,42 @@ __all__ = ["install", "render_problem"]
 
 def routes() -> list[Route]:
     """Every page, part of a page and form."""
-    from garrison.console.pages import proxy, setup, sign_in
+    from garrison.console.pages import (
+        access,
+        advisory,
+        alerts,
+        connections,
+        defenders,
+        history,
+        image,
+        images,
+        intelligence,
+        proxy,
+        registries,
+        scans,
+        search,
+        setup,
+        sign_in,
+    )
 
-    return [
-        route for module in (sign_in, setup, proxy) for route in module.routes()
-    ]
+    modules = (
+        sign_in,
+        setup,
+        images,
+        image,
+        advisory,
+        scans,
+        alerts,
+        connections,
+        defenders,
+        registries,
+        history,
+        proxy,
+        intelligence,
+        access,
+        search,
+    )
+    return [route for module in modules for route in module.routes()]
 
 
 def install(app: FastAPI, state: AppState) -> None:

@@ -1,0 +1,148 @@
+"""/manage/system/intelligence: the advisories, how old they are, and updating them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from garrison.console.accounts import OPERATORS
+from garrison.console.pages import text, trace
+from garrison.console.pages.shell import OLD
+from garrison.console.pages.view import Crumb, crumbs
+from garrison.console.pages.visit import Visit, go, page
+
+if TYPE_CHECKING:
+    from garrison.console.intel import IntelStatus
+
+PATH = "/manage/system/intelligence"
+
+
+@dataclass(frozen=True, slots=True)
+class EcosystemLine:
+    name: str
+    records: int
+    withdrawn: int
+    skipped: int
+    updated_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedLine:
+    ecosystem: str
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An update under way. total: 0 while it is not known."""
+
+    done: int
+    total: int
+    step: str
+
+    @property
+    def numbers(self) -> str:
+        return f"{self.done:,} of {self.total:,}" if self.total else ""
+
+
+@dataclass(frozen=True, slots=True)
+class IntelligencePage:
+    """old: warn about the age. matching: packages still to be looked at with this revision."""
+
+    crumbs: tuple[Crumb, ...]
+    revision: str
+    updated_at: datetime | None
+    old: bool
+    url: str
+    host: str
+    running: Running | None
+    matching: int
+    records: int
+    ecosystems: tuple[EcosystemLine, ...]
+    skipped: tuple[SkippedLine, ...]
+    skipped_total: int
+    last_attempt_at: datetime | None
+    last_success_at: datetime | None
+    next_update_at: datetime | None
+    failure: trace.Failure | None
+    may_update: bool
+
+    @property
+    def live(self) -> bool:
+        """Whether something is going on that the page should follow."""
+        return self.running is not None or self.matching > 0
+
+
+def routes() -> list[Route]:
+    return [
+        page(PATH, show),
+        page(f"{PATH}/update", update, methods=("POST",), roles=OPERATORS),
+    ]
+
+
+def show(visit: Visit) -> Response:
+    """The state of the stream; htmx asks for its changing part every second of an update."""
+    status = visit.state.intel.status()
+    context = intelligence_page(status, visit.now, may_update=visit.may(*OPERATORS))
+    if visit.partial:
+        return visit.part("_intelligence.html", page=context)
+    return visit.page(
+        "intelligence.html", context, title="Intelligence Stream", here="intelligence"
+    )
+
+
+def update(visit: Visit) -> Response:
+    """Start an update, unless one is under way."""
+    started = visit.state.intel.request_update(visit.actor)
+    return go(PATH, say="" if started else "An update is under way already.")
+
+
+def intelligence_page(status: IntelStatus, now: datetime, *, may_update: bool) -> IntelligencePage:
+    """The context of the page."""
+    progress = status.progress
+    running = None
+    if status.running:
+        running = Running(
+            progress.done if progress else 0,
+            progress.total if progress else 0,
+            (progress.step if progress else "") or "Starts",
+        )
+    return IntelligencePage(
+        crumbs=crumbs("Manage", "System", "Intelligence Stream"),
+        revision=status.revision,
+        updated_at=status.updated_at,
+        old=status.updated_at is not None and now - status.updated_at > OLD,
+        url=status.url,
+        host=urlsplit(status.url).netloc or status.url,
+        running=running,
+        matching=status.matching,
+        records=sum(e.records for e in status.ecosystems),
+        ecosystems=tuple(
+            EcosystemLine(e.name, e.records, e.withdrawn, e.skipped, moment(e.updated_at))
+            for e in status.ecosystems
+        ),
+        skipped=tuple(
+            SkippedLine(s.ecosystem, s.id, text.sentence(s.reason)) for s in status.skipped
+        ),
+        skipped_total=status.skipped_total,
+        last_attempt_at=status.last_attempt_at,
+        last_success_at=status.last_success_at,
+        next_update_at=status.next_update_at,
+        failure=trace.failure(status.last_error),
+        may_update=may_update,
+    )
+
+
+def moment(value: str) -> datetime | None:
+    """An RFC 3339 time, or None where there is none."""
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return at if at.tzinfo else None
