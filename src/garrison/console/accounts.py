@@ -321,7 +321,7 @@ def authenticate_token(state: AppState, token: str, now: datetime) -> Caller | N
     if row.last_used_at is None or now - row.last_used_at > _TOUCH:
         with state.db.write() as c:
             rows.touch_api_token(c, row.id, now)
-    return Caller(row.name, cast(Role, row.role))
+    return Caller(row.name, row.role)
 
 
 def audit(state: AppState, limit: int, cursor: str | None, *, action: str = "") -> Page[AuditRow]:

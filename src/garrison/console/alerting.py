@@ -157,6 +157,15 @@ def deliveries(
         return rows.deliveries(c, limit, cursor, state=only, profile_id=profile_id)
 
 
+def delivery(state: AppState, delivery_id: str) -> DeliveryRow:
+    """One message. Raises NotFoundError."""
+    with state.db.read() as c:
+        row = rows.delivery(c, delivery_id)
+    if row is None:
+        raise NotFoundError(f"there is no delivery {delivery_id}")
+    return row
+
+
 def attempts(state: AppState, delivery_id: str) -> tuple[AttemptRow, ...]:
     """Every attempt of a delivery with the trace of its route."""
     with state.db.read() as c:

@@ -51,3 +51,8 @@ def packages_behind(c: Connection, revision: str) -> int:
         select(func.count()).select_from(evaluation).where(evaluation.c.revision == revision)
     ).scalar_one()
     return max(0, every - done)
+
+
+def image_ids(c: Connection) -> frozenset[int]:
+    """Every image."""
+    return frozenset(c.execute(select(image.c.id)).scalars())

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from garrison.console import contacts, proxy
 from garrison.console.api.common import Operator, Reader, State, Wanted, item_list
 from garrison.console.api.models import ConnectionOut, EgressIn, ItemList, RouteOut, TestOut
+from garrison.database.contacts import ContactRow
 
 router = APIRouter(tags=["Egress"], prefix="/egress")
 
@@ -29,16 +30,15 @@ def list_connections(state: State, caller: Reader, page: Wanted) -> ItemList[Con
     return item_list(contacts.page(state, page.limit, page.cursor), contact_view)
 
 
-def contact_view(contact: contacts.ContactView) -> ConnectionOut:
+def contact_view(row: ContactRow) -> ConnectionOut:
     """A contact as the API shows it."""
-    row = contact.row
     return ConnectionOut(
         host=row.host,
         port=row.port,
         purpose=row.purpose,
         route=row.route,
         source=row.source,
-        source_name=contact.source_name,
+        source_name=row.source_name,
         first_at=row.first_seen,
         last_at=row.last_seen,
         succeeded=row.succeeded,

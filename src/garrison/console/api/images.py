@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-from urllib.parse import quote
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Path, Query
 
@@ -26,8 +25,8 @@ from garrison.console.api.models import (
     SeverityName,
     SkippedFileOut,
 )
-from garrison.database.images import Counters, ImageQuery, ImageRow, LayerRow, PackageRow
-from garrison.database.matches import FindingQuery, FindingRow
+from garrison.database.images import ImageQuery, ImageRow, LayerRow, PackageRow
+from garrison.database.matches import AdvisoryRow, AffectedPackage, FindingQuery, FindingRow
 from garrison.findings.finding import Severity
 
 router = APIRouter(tags=["Images and findings"])
@@ -39,17 +38,25 @@ def list_images(
     state: State,
     caller: Anyone,
     page: Wanted,
-    search: Annotated[str | None, Query(max_length=200, description="Part of a name")] = None,
+    search: Annotated[
+        str, Query(max_length=200, description="Part of a reference, or a digest's beginning")
+    ] = "",
     min_severity: SeverityName | None = None,
-    sort: Literal["severity", "scanned", "name"] = "severity",
+    fixable: bool = False,
+    advisory: Annotated[str, Query(max_length=100, description="Id or alias")] = "",
+    package: Annotated[str, Query(max_length=300, description="Exact name")] = "",
+    sort: Literal["severity", "reference", "scanned"] = "severity",
 ) -> ItemList[ImageOut]:
     """Images with their counters."""
     query = ImageQuery(
         limit=page.limit,
         cursor=page.cursor,
-        search=search or "",
-        min_severity=Severity.parse(min_severity) if min_severity else None,
+        search=search,
         sort=sort,
+        min_severity=_severity(min_severity),
+        fixable=fixable,
+        advisory=advisory,
+        package=package,
     )
     return item_list(images.page(state, query), image_view)
 
@@ -77,12 +84,12 @@ def list_image_findings(
     min_severity: SeverityName | None = None,
 ) -> ItemList[FindingOut]:
     """The findings of an image, worst first."""
-    image = images.detail(state, digest).image
+    image = images.detail(state, digest).image.image
     query = FindingQuery(
         limit=page.limit,
         cursor=page.cursor,
-        image_id=image.row.id,
-        min_severity=Severity.parse(min_severity) if min_severity else None,
+        image_id=image.id,
+        min_severity=_severity(min_severity),
     )
     return item_list(images.findings(state, query), finding_view)
 
@@ -93,16 +100,18 @@ def list_findings(
     caller: Anyone,
     page: Wanted,
     min_severity: SeverityName | None = None,
-    package: Annotated[str | None, Query(max_length=300)] = None,
-    advisory: Annotated[str | None, Query(max_length=100)] = None,
+    package: Annotated[str, Query(max_length=300, description="Exact name")] = "",
+    advisory: Annotated[str, Query(max_length=100, description="Id or alias")] = "",
+    fixable: bool = False,
 ) -> ItemList[FindingOut]:
     """Findings of all images, worst first."""
     query = FindingQuery(
         limit=page.limit,
         cursor=page.cursor,
-        min_severity=Severity.parse(min_severity) if min_severity else None,
-        package=package or "",
-        advisory=advisory or "",
+        min_severity=_severity(min_severity),
+        package=package,
+        advisory=advisory,
+        fixable=fixable,
     )
     return item_list(images.findings(state, query), finding_view)
 
@@ -113,3 +122,124 @@ def read_advisory(
 ) -> AdvisoryOut:
     """An advisory, by its id or an alias, and where it applies."""
     return advisory_view(images.advisory(state, advisory_id))
+
+
+def image_view(row: ImageRow) -> ImageOut:
+    """An image in a list."""
+    return ImageOut(**_image(row))
+
+
+def detail_view(view: images.ImageView) -> ImageDetailOut:
+    """An image with its layers."""
+    detail, row = view.image, view.image.image
+    here = f"/api/v1/images/{row.digest}"
+    return ImageDetailOut(
+        **_image(row),
+        references=[each.reference for each in detail.references],
+        labels=detail.labels,
+        layers=[_layer(each) for each in view.layers],
+        ecosystems=list(row.ecosystems),
+        missing_ecosystems=list(view.missing_ecosystems),
+        unreadable=list(row.unreadable),
+        skipped=[SkippedFileOut.model_validate(each) for each in detail.skipped],
+        scan_seconds=detail.scan_seconds,
+        complete=view.complete,
+        warnings=list(view.warnings),
+        links={"packages": f"{here}/packages", "findings": f"{here}/findings"},
+    )
+
+
+def package_view(row: PackageRow) -> PackageOut:
+    """A package in an image."""
+    return PackageOut.model_validate(row.package)
+
+
+def finding_view(row: FindingRow) -> FindingOut:
+    """A finding: the shape of `garrison scan --format json`, with its image."""
+    package, match = row.finding.package, row.finding.match
+    return FindingOut(
+        id=match.id,
+        aliases=list(match.aliases),
+        image=FindingImageOut(digest=row.image_digest, reference=row.reference),
+        package=FindingPackageOut.model_validate(package),
+        severity=_word(match.severity),
+        severity_source=match.severity_source,
+        cvss=[CvssOut.model_validate(each) for each in match.cvss],
+        fixed_in=match.fixed_in or None,
+        layer=package.layer,
+        diff_id=package.diff_id,
+        evidence=match.evidence,
+        records=list(match.records),
+        url=match.url,
+        summary=match.summary,
+        published=match.published,
+    )
+
+
+def advisory_view(view: images.AdvisoryView) -> AdvisoryOut:
+    """An advisory: as published, and what of the fleet it hits."""
+    record, fleet = view.record, view.fleet
+    return AdvisoryOut(
+        id=fleet.id if fleet else record.id if record else "",
+        aliases=list(fleet.aliases if fleet else record.aliases if record else ()),
+        severity=_word(fleet.severity if fleet else Severity.UNKNOWN),
+        severity_source=fleet.severity_source if fleet else "",
+        cvss=[CvssOut.model_validate(each) for each in fleet.cvss] if fleet else [],
+        summary=(record.summary if record else "") or (fleet.summary if fleet else ""),
+        details=record.details if record else "",
+        published=(record.published if record else "") or (fleet.published if fleet else ""),
+        url=(fleet.url if fleet else "") or (record.url if record else ""),
+        records=list(fleet.records) if fleet else [record.id] if record else [],
+        packages=_affected(fleet),
+        images=fleet.images if fleet else 0,
+    )
+
+
+def _affected(fleet: AdvisoryRow | None) -> list[AffectedPackageOut]:
+    return [_affected_package(each) for each in fleet.packages] if fleet else []
+
+
+def _affected_package(each: AffectedPackage) -> AffectedPackageOut:
+    return AffectedPackageOut(
+        type=each.package.type,
+        name=each.package.name,
+        version=each.package.version,
+        purl=each.package.purl,
+        fixed_in=each.fixed_in or None,
+        images=each.images,
+    )
+
+
+def _image(row: ImageRow) -> dict[str, Any]:
+    return {
+        "digest": row.digest,
+        "reference": row.reference,
+        "platform": row.platform,
+        "os": OsOut.model_validate(row.os) if row.os else None,
+        "packages": row.packages,
+        "findings": CountsOut.model_validate(row.counts),
+        "fixable": row.counts.fixable,
+        "pending": row.pending,
+        "size": row.size,
+        "first_seen": row.first_seen,
+        "scanned_at": row.scanned_at,
+    }
+
+
+def _layer(row: LayerRow) -> LayerOut:
+    layer = row.layer
+    return LayerOut(
+        digest=layer.digest,
+        diff_id=layer.diff_id,
+        size=layer.size,
+        created_by=layer.created_by,
+        packages=row.packages,
+    )
+
+
+def _severity(name: SeverityName | None) -> Severity | None:
+    return Severity.parse(name) if name else None
+
+
+def _word(severity: Severity) -> SeverityName:
+    return cast(SeverityName, severity.label)

@@ -149,6 +149,12 @@ class StepOut(Out):
     detail: str
 
 
+class AnswerOut(Out):
+    status: int
+    headers: dict[str, str]
+    body: str
+
+
 class TestOut(Out):
     """A connection that was tried. intercepted_by: issuer of a certificate put in between."""
 
@@ -160,6 +166,7 @@ class TestOut(Out):
     route: RouteOut
     intercepted_by: str | None
     error: Failure | None
+    answer: AnswerOut | None = Field(None, description="What the peer said")
     trace: list[StepOut]
 
 
@@ -276,7 +283,8 @@ class ScanOut(Out):
     state: Literal["queued", "running", "done", "failed"]
     reference: str
     platform: str
-    defender: str | None = Field(description="Id of the Defender that has it")
+    defender: str | None = Field(description="Id of the Defender that has or had it")
+    defender_name: str
     requested_by: str
     created_at: datetime
     started_at: datetime | None
@@ -326,7 +334,6 @@ class LayerOut(Out):
     size: int
     created_by: str
     packages: int
-    findings: CountsOut
 
 
 class SkippedFileOut(Out):
@@ -346,6 +353,7 @@ class ImageDetailOut(ImageOut):
     missing_ecosystems: list[str]
     unreadable: list[str]
     skipped: list[SkippedFileOut]
+    scan_seconds: float
     complete: bool
     warnings: list[str]
     links: dict[str, str]
@@ -418,7 +426,7 @@ class AffectedPackageOut(Out):
 
 
 class AdvisoryOut(Out):
-    """An advisory, and where it applies."""
+    """An advisory, and what it hits. images: how many; `/images?advisory=ID` lists them."""
 
     id: str
     aliases: list[str]
@@ -431,7 +439,7 @@ class AdvisoryOut(Out):
     url: str
     records: list[str]
     packages: list[AffectedPackageOut]
-    images: list[FindingImageOut]
+    images: int
 
 
 # Fleet
@@ -508,30 +516,55 @@ class ProfileIn(In):
     enabled: bool = True
 
 
-class ProfileChange(ProfileIn):
+class ProfileChange(In):
     """An absent webhook keeps the stored one."""
 
-    webhook: Annotated[  # type: ignore[assignment]
-        str | None, Field(max_length=2048, json_schema_extra={"writeOnly": True})
-    ] = None
+    READ_ONLY: ClassVar[frozenset[str]] = ProfileIn.READ_ONLY
+
+    name: Name
+    kind: Literal["slack"] = "slack"
+    threshold: Literal["low", "medium", "high", "critical"] = "high"
+    webhook: (
+        Annotated[str, Field(max_length=2048, json_schema_extra={"writeOnly": True})] | None
+    ) = None
+    enabled: bool = True
 
 
 class SentOut(Out):
+    """trace: the steps of the connection; empty when all went well."""
+
     ok: bool
     error: Failure | None
+    trace: list[StepOut]
 
 
 class DeliveryOut(Out):
+    """A message on its way: queued (next_at says until when), sending, sent or given up."""
+
     id: str
     profile: str = Field(description="Name of the profile")
+    profile_id: str | None
     image: str | None = Field(description="Digest of the image")
+    reference: str
     findings: int
-    state: Literal["waiting", "sending", "sent", "failed"]
+    state: Literal["queued", "sending", "sent", "failed"]
     attempts: int
     created_at: datetime
     next_at: datetime | None
     sent_at: datetime | None
     error: Failure | None
+
+
+class AttemptOut(Out):
+    n: int
+    at: datetime
+    ok: bool
+    error: Failure | None
+    trace: list[StepOut]
+
+
+class DeliveryDetailOut(DeliveryOut):
+    tries: list[AttemptOut]
 
 
 # Access

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
 
 from garrison.console import scans
 from garrison.console.api.common import Anyone, State, Wanted, failure, item_list
 from garrison.console.api.models import ItemList, ProgressOut, ScanIn, ScanOut
-from garrison.database.scans import ScanRow
+from garrison.database.scans import ScanRow, ScanState
 
 router = APIRouter(tags=["Scans"], prefix="/scans")
 
@@ -27,9 +29,14 @@ def request_scan(state: State, caller: Anyone, body: ScanIn, response: Response)
 
 
 @router.get("")
-def list_scans(state: State, caller: Anyone, page: Wanted) -> ItemList[ScanOut]:
+def list_scans(
+    caller: Anyone,
+    state: State,
+    page: Wanted,
+    only: Annotated[ScanState | None, Query(alias="state")] = None,
+) -> ItemList[ScanOut]:
     """Scans, newest first."""
-    return item_list(scans.scans(state, page.limit, page.cursor), scan_view)
+    return item_list(scans.scans(state, page.limit, page.cursor, only=only), scan_view)
 
 
 @router.get("/{scan_id}")
@@ -47,12 +54,13 @@ def scan_view(row: ScanRow) -> ScanOut:
         reference=row.reference,
         platform=row.platform,
         defender=row.claimed_by or row.defender_id,
+        defender_name=row.claimed_by_name,
         requested_by=row.requested_by,
         created_at=row.created_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
         attempts=row.attempts,
         progress=ProgressOut(done=row.done, total=row.total, step=row.step) if running else None,
-        digest=row.digest,
+        digest=row.image_digest,
         error=failure(row.error),
     )

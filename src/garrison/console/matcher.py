@@ -1,0 +1,90 @@
+"""Match what is known of every image with new advisories, without scanning anything again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import structlog
+
+from garrison.console import alerting, counts
+from garrison.database import images, intel, matches
+from garrison.findings import match_packages
+from garrison.packages import Package
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from garrison.advisories import AdvisoryStore
+    from garrison.database import Database
+
+_PACKAGES = 500
+_IMAGES = 500
+_log = structlog.get_logger(__name__)
+
+
+def behind(db: Database, revision: str) -> int:
+    """How many packages were not matched with this revision."""
+    with db.read() as c:
+        return counts.packages_behind(c, revision)
+
+
+def match_known(
+    db: Database,
+    store: AdvisoryStore,
+    public_url: str,
+    clock: Callable[[], datetime],
+    left: Callable[[int], None],
+) -> int:
+    """Match every package that was not matched with `store`, then count all images anew.
+
+    Images that were scanned before any advisory could be asked get their alerts here; a crash in
+    between loses nothing, since the revision is noted last. How many alerts were queued.
+    """
+    with db.read() as c:
+        noted = intel.state(c).matched_revision
+        waiting = counts.packages_behind(c, store.revision)
+    changed: set[int] = set()
+    after = 0
+    while batch := _unmatched(db, store, after):
+        after = batch[-1][0]
+        # The slow part, before the write lock.
+        matching = match_packages([package for _, package in batch], store)
+        found = {number: matching.of(package) for number, package in batch}
+        with db.write() as c:
+            changed |= matches.put(c, store.revision, found)
+        waiting = max(0, waiting - len(batch))
+        left(waiting)
+    with db.read() as c:
+        # Counting everything is cheap, and right also after a crash between matching and here.
+        if noted == store.revision:
+            affected = images.with_packages(c, changed)
+        else:
+            affected = counts.image_ids(c)
+    alerts = _recount(db, affected, public_url, clock)
+    with db.write() as c:
+        intel.matched(c, store.revision)
+    if changed:
+        _log.info("packages matched", revision=store.revision, changed=len(changed), alerts=alerts)
+    return alerts
+
+
+def _unmatched(db: Database, store: AdvisoryStore, after: int) -> list[tuple[int, Package]]:
+    with db.read() as c:
+        return matches.unmatched(c, store.revision, _PACKAGES, after=after)
+
+
+def _recount(
+    db: Database, affected: Iterable[int], public_url: str, clock: Callable[[], datetime]
+) -> int:
+    alerts = 0
+    ids = sorted(affected)
+    for start in range(0, len(ids), _IMAGES):
+        part = ids[start : start + _IMAGES]
+        with db.write() as c:
+            pending = counts.pending_images(c, part)
+            matches.recount(c, part)
+            for image_id in sorted(pending - counts.pending_images(c, pending)):
+                alerts += alerting.raise_alerts(c, public_url, image_id, clock())
+    return alerts
