@@ -7,7 +7,7 @@ import json
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.client import HTTPConnection  # noqa: TID251 - not the product
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit

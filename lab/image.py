@@ -23,7 +23,7 @@ from pathlib import Path
 from lab.errors import LabError
 from lab.oci import ARM64, Built, Layer, Store, link_blobs, write_docker, write_oci
 from lab.process import program, run
-from lab.rootfs import Tree, bootstrap, chroot, forget_downloads, with_network
+from lab.rootfs import Tree, bootstrap, chroot, discard, forget_downloads, with_network
 from lab.truth import APP, DebianPackage, NpmPackage, PackedLayer, PythonDistribution, Truth, look
 
 CACHE = Path(__file__).resolve().parent.parent / ".cache" / "lab"
@@ -53,7 +53,7 @@ class Recipe:
 
 
 RECIPE = Recipe(
-    revision=1,
+    revision=2,
     suite="bookworm",
     base=("ca-certificates",),
     # Distribution-owned Python packages, and sources with advisories that main alone has not
@@ -80,7 +80,7 @@ RECIPE = Recipe(
         "bleach==3.1.0",
         "certifi==2022.9.24",
         "cryptography==38.0.1",
-        "Django==4.2.0",
+        "Django==4.2",
         "Flask==1.0",
         "GitPython==3.1.24",
         "httplib2==0.18.0",
@@ -109,7 +109,7 @@ RECIPE = Recipe(
         "bcrypt@3.0.0",
         "dompurify@2.0.0",
         "express@4.16.0",
-        "handlebars@4.5.0",
+        "handlebars@4.1.2",
         "jquery@3.4.0",
         "js-yaml@3.12.0",
         "lodash@4.17.15",
@@ -307,6 +307,9 @@ def _cached(name: str, build: Callable[[Path], None]) -> Image:
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        # Whoever holds the lock is the only builder: these are of builds that were killed.
+        for left in CACHE.glob("build-*"):
+            discard(left)
         if not (target / "truth.json").exists():
             with _scratch() as directory:
                 build(directory / "result")
@@ -324,7 +327,7 @@ def _scratch() -> Iterator[Path]:
         (directory / "result").mkdir()
         yield directory
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        discard(directory)
 
 
 def _build_real(directory: Path, recipe: Recipe) -> None:
@@ -439,7 +442,8 @@ def _uninstall(folder: Path, name: str) -> None:
 
 def _npm_run(app: Path, command: str, *words: str) -> None:
     argv = [program("npm"), command, "--ignore-scripts", "--no-audit", "--no-fund"]
-    run([*argv, "--loglevel=error", "--save-exact", *words], cwd=app, timeout=300)
+    argv += ["--loglevel=error", "--save-exact"]
+    run([*argv, *words], cwd=app, timeout=300)
 
 
 def _write_npm(folder: Path, name: str, version: str) -> None:

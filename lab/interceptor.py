@@ -180,7 +180,7 @@ class _Server:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
-        there_reader, there_writer = await asyncio.open_connection(  # noqa: TID251 - the network
+        there_reader, there_writer = await asyncio.open_connection(
             host, port, ssl=self.verifying(), server_hostname=host
         )
         self.count += 1

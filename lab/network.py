@@ -331,7 +331,7 @@ class _Cable:
 
 def dial(address: str, port: int, timeout: float = 10) -> socket.socket:
     """A connected TCP socket; `timeout` in seconds stays on it."""
-    sock = socket.create_connection((address, port), timeout)  # noqa: TID251 - not the product
+    sock = socket.create_connection((address, port), timeout)
     # Else the second of two small writes waits 40 ms for the other side's delayed ACK.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock

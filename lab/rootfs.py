@@ -68,6 +68,26 @@ class Tree:
         return folder
 
 
+def discard(directory: Path) -> None:
+    """Remove a folder in which trees were built, after unmounting what is still in it.
+
+    Raises:
+        LabError: something stayed mounted; nothing was removed then.
+    """
+    for _ in range(2):
+        for place in reversed(_mounts_below(directory)):
+            run(["umount", "--lazy", place], check=False)
+    if left := _mounts_below(directory):
+        raise LabError(f"still mounted: {', '.join(left)}")
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _mounts_below(directory: Path) -> list[str]:
+    """In the order they were made. Source: proc_pid_mountinfo(5)."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [place for line in lines if (place := line.split()[4]).startswith(f"{directory}/")]
+
+
 def bootstrap(root: Path, *, suite: str, include: Sequence[str]) -> None:
     """Install Debian's `suite` into `root`: main alone, without updates or security."""
     argv = [program("debootstrap"), "--variant=minbase", f"--include={','.join(include)}"]

@@ -3,7 +3,7 @@
 import json
 import zipfile
 from collections.abc import Iterator
-from http.client import IncompleteRead  # noqa: TID251 - not the product
+from http.client import IncompleteRead
 from pathlib import Path
 
 import pytest

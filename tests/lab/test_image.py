@@ -13,6 +13,7 @@ import pytest
 from lab.image import RECIPE, Image, big, broken_db, empty, real, tiny, unknown_os
 from lab.oci import DOCKER_INDEX, OCI_INDEX, Built, Store, decompress, write_docker_archive
 from lab.process import run
+from lab.rootfs import discard
 from lab.truth import APP, PackedLayer, Truth
 
 
@@ -129,6 +130,19 @@ def test_a_big_image_is_as_big_as_asked() -> None:
     image = big(64)
     data = image.truth.layers[1].digest.replace(":", "/")
     assert (image.oci / "blobs" / data).stat().st_size > 60 << 20
+
+
+def test_a_killed_build_is_unmounted_before_it_is_removed(tmp_path: Path) -> None:
+    """Else the removal would go on into what is mounted there."""
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("kept")
+    build = tmp_path / "build-x"
+    (build / "merged/proc").mkdir(parents=True)
+    run(["mount", "--bind", precious, build / "merged"])
+    discard(build)
+    assert not build.exists()
+    assert (precious / "file").read_text() == "kept"
 
 
 def test_docker_archive_is_what_docker_save_writes(tmp_path: Path) -> None:
