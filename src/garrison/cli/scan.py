@@ -1,0 +1,310 @@
+"""`garrison scan` and `garrison sbom`: an image without a Console.
+
+The way out is what the environment says (GARRISON_HTTP_PROXY, …): the Console's database is not
+read here, so that a scan starts without it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from garrison.cli.output import note, print_json
+from garrison.errors import GarrisonError, InvalidSettingError
+
+if TYPE_CHECKING:
+    from garrison.findings.finding import ScanReport, Severity
+    from garrison.images import ImageSource, Progress
+    from garrison.packages import Inventory
+
+_MAX_FILE = 4 << 20
+
+Image = Annotated[
+    str,
+    typer.Argument(
+        metavar="IMAGE",
+        help="debian:12, or oci:DIR, docker-archive:FILE, rootfs:DIR, docker:NAME (local engine).",
+    ),
+]
+Platform = Annotated[str, typer.Option(help="For example linux/arm64; else this machine's.")]
+User = Annotated[str, typer.Option("--username", help="At the registry; else docker's own.")]
+PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read from standard input.")]
+PlainHttp = Annotated[bool, typer.Option("--plain-http", help="The registry speaks no TLS.")]
+CaFile = Annotated[
+    Path | None, typer.Option("--ca-file", help="PEM, trusted for the registry alone.")
+]
+Timeout = Annotated[float, typer.Option(help="Seconds of each wait for the network.", min=0.1)]
+Json = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
+Output = Annotated[Path | None, typer.Option("--output", help="Write to a file.")]
+
+
+class IncompleteReportError(GarrisonError):
+    """The scan cannot say that an image is clean."""
+
+    code = "scan.incomplete"
+
+    def __init__(self, report: ScanReport) -> None:
+        missing = ", ".join(report.missing_ecosystems)
+        broken = ", ".join(report.inventory.unreadable)
+        reasons = [f"no advisories for {missing} are loaded"] if missing else []
+        reasons += [f"a package database cannot be read: {broken}"] if broken else []
+        super().__init__("the report is not complete: " + "; ".join(reasons))
+        self._missing = bool(missing)
+
+    @property
+    def hint(self) -> str:
+        if self._missing:
+            return "Load them: garrison intel update (GARRISON_INTEL_ECOSYSTEMS names which)."
+        return "What was found is shown; packages of that database are missing from it."
+
+
+class NoAdvisoriesError(GarrisonError):
+    """There is nothing to match with."""
+
+    code = "scan.no_advisories"
+
+    def __init__(self, data: Path) -> None:
+        super().__init__(f"no advisories are loaded in {data}")
+
+    @property
+    def hint(self) -> str:
+        return "Load them: garrison intel update. `garrison sbom` lists packages without any."
+
+
+@dataclass(frozen=True, slots=True)
+class _Access:
+    """How the image is reached."""
+
+    platform: str
+    user: str
+    password_stdin: bool
+    plain_http: bool
+    ca_file: Path | None
+    timeout: float
+
+
+def register(app: typer.Typer) -> None:
+    """Add `scan` and `sbom`."""
+    app.command("scan")(scan)
+    app.command("sbom")(sbom)
+
+
+def scan(
+    image: Image,
+    format: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+    json: Json = False,
+    output: Output = None,
+    fail_on: Annotated[
+        str, typer.Option(help="Exit with 1 for findings from this severity on.")
+    ] = "",
+    ignore_unfixed: Annotated[
+        bool, typer.Option("--ignore-unfixed", help="Leave out findings that nothing fixes.")
+    ] = False,
+    severity: Annotated[
+        str, typer.Option(help="Show only these: low,medium,high,critical,unknown.")
+    ] = "",
+    platform: Platform = "",
+    username: User = "",
+    password_stdin: PasswordStdin = False,
+    plain_http: PlainHttp = False,
+    ca_file: CaFile = None,
+    timeout: Timeout = 30.0,
+    data: Annotated[
+        Path | None, typer.Option(envvar="GARRISON_DATA", help="Where the advisories are.")
+    ] = None,
+) -> None:
+    """List what is vulnerable in an image.
+
+    Exit codes: 0 done; 1 findings from --fail-on on; 2 wrong usage; 3 not finished or not
+    complete: without advisories for what is in the image there is no clean report.
+    """
+    from garrison.advisories import AdvisoryStore
+    from garrison.findings.scan import scan_image
+
+    if format not in ("table", "json"):
+        raise InvalidSettingError("format", f"no format {format!r}", "Use table or json.")
+    threshold = _severities(fail_on, "--fail-on")
+    shown = _severities(severity, "--severity")
+    folder = data or _data()
+    store = AdvisoryStore.open(folder)
+    if store is None:
+        raise NoAdvisoriesError(folder)
+    access = _Access(platform, username, password_stdin, plain_http, ca_file, timeout)
+    with _progress() as progress:
+        report = scan_image(_open(image, access), store, progress=progress)
+    report = _filtered(report, shown, ignore_unfixed)
+    _print(report, "json" if json else format, output)
+    if not report.complete:
+        raise IncompleteReportError(report)
+    if threshold and any(f.match.severity >= min(threshold) for f in report.findings):
+        raise typer.Exit(1)
+
+
+def sbom(
+    image: Image,
+    json: Json = False,
+    output: Output = None,
+    platform: Platform = "",
+    username: User = "",
+    password_stdin: PasswordStdin = False,
+    plain_http: PlainHttp = False,
+    ca_file: CaFile = None,
+    timeout: Timeout = 30.0,
+) -> None:
+    """List the packages of an image."""
+    from garrison.findings.scan import read_image
+
+    access = _Access(platform, username, password_stdin, plain_http, ca_file, timeout)
+    with _progress() as progress:
+        inventory = read_image(_open(image, access), progress=progress)
+    if json:
+        document = _sbom_document(inventory)
+        if output is None:
+            print_json(document)
+        else:
+            import msgspec
+
+            _write(output, msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+        return
+    rows = [f"{p.type:6} {p.name} {p.version}  {p.position}  {p.path}" for p in inventory.packages]
+    text = "\n".join(rows) + "\n"
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        _write(output, text)
+
+
+def _open(image: str, access: _Access) -> ImageSource:
+    from garrison.egress import settings_from_environment
+    from garrison.images import Access, ImageReference, docker_credentials, open_image
+
+    user, password = access.user, ""
+    if access.password_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    elif not user and image.partition(":")[0] not in _LOCAL:
+        found = docker_credentials(ImageReference.parse(image).registry, os.environ)
+        if found is not None:
+            user, password = found.user, found.password.reveal()
+    return open_image(
+        image,
+        settings_from_environment(os.environ),
+        platform=access.platform,
+        access=Access(user, password, access.plain_http, _pem(access.ca_file)),
+        timeout=access.timeout,
+    )
+
+
+_LOCAL = ("oci", "docker-archive", "rootfs", "docker")
+
+
+def _pem(path: Path | None) -> str:
+    if path is None:
+        return ""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return file.read(_MAX_FILE)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        raise InvalidSettingError("ca_file", f"cannot read {path}: {reason}") from error
+
+
+def _data() -> Path:
+    home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(home) / "garrison"
+
+
+def _severities(text: str, option: str) -> frozenset[Severity]:
+    from garrison.findings.finding import Severity
+
+    try:
+        return frozenset(Severity.parse(word) for word in text.split(",") if word.strip())
+    except ValueError as error:
+        raise InvalidSettingError(
+            option, str(error), "Use low, medium, high, critical, or unknown."
+        ) from error
+
+
+def _filtered(report: ScanReport, shown: frozenset[Severity], ignore_unfixed: bool) -> ScanReport:
+    from dataclasses import replace
+
+    kept = tuple(
+        finding
+        for finding in report.findings
+        if (not shown or finding.match.severity in shown)
+        and (finding.match.fixed_in or not ignore_unfixed)
+    )
+    return replace(report, findings=kept)
+
+
+def _print(report: ScanReport, format: str, output: Path | None) -> None:
+    import shutil
+
+    from garrison.reports import render
+
+    terminal = output is None and sys.stdout.isatty()
+    width = shutil.get_terminal_size((100, 24)).columns if terminal else 120
+    text = render(report, "json" if format == "json" else "table", width=width, color=terminal)
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        _write(output, text)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidSettingError("output", f"cannot write {path}: {error.strerror}") from error
+    note(f"written to {path}")
+
+
+def _sbom_document(inventory: Inventory) -> dict[str, Any]:
+    from garrison.reports import package_document
+
+    return {
+        "schema": 1,
+        "image": {
+            "reference": inventory.reference,
+            "digest": inventory.digest,
+            "platform": inventory.platform,
+            "os": inventory.os,
+        },
+        "packages": [package_document(package) for package in inventory.packages],
+        "skipped": list(inventory.skipped),
+        "unreadable": list(inventory.unreadable),
+    }
+
+
+@contextmanager
+def _progress() -> Iterator[Progress | None]:
+    """A bar on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("layers", total=None)
+
+        def moved(done: int, total: int, step: str) -> None:
+            if total:
+                bar.update(task, completed=done, total=total, description=step)
+            else:
+                bar.update(task, description=step)
+
+        yield moved
