@@ -53,6 +53,7 @@ from garrison.fleet.messages import (
     TestRequest,
 )
 from garrison.packages import Inventory
+from garrison.packages import wire as inventory_wire
 
 if TYPE_CHECKING:
     from garrison.database import Database
@@ -493,8 +494,6 @@ class Gateway:
         if isinstance(message, ScanFailed):
             self._fail(defender, message.id, msgspec.to_builtins(message.error))
             return
-        from garrison.packages import wire as inventory_wire
-
         try:
             inventory = inventory_wire.decode(wire.unpack(message.inventory))
         except (GarrisonError, ValueError) as error:

@@ -61,7 +61,9 @@ class ResultTooLargeError(GarrisonError):
     code = "scan.result_too_large"
 
     def __init__(self, size: int) -> None:
-        super().__init__(f"the list of packages has {size} bytes, at most {MAX_RESULT} are sent")
+        super().__init__(
+            f"the list of packages has {size} bytes, at most {wire.MAX_INVENTORY} are sent"
+        )
 
 
 _FILES = ("oci:", "docker-archive:", "rootfs:")
@@ -182,8 +184,8 @@ class Workers:
         try:
             inventory = self._scan(request, self._settings(), progress, self._observer)
             packed = wire.pack(inventory)
-            if len(packed) > MAX_RESULT:
-                raise ResultTooLargeError(len(packed))
+            if len(inventory) > wire.MAX_INVENTORY or len(packed) > MAX_RESULT:
+                raise ResultTooLargeError(len(inventory))
             return ScanResult(id=request.id, inventory=packed)
         except ScanStoppedError:
             return None

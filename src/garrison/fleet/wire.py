@@ -8,8 +8,9 @@ import binascii
 import zstandard
 
 from garrison.fleet.errors import MessageTooLargeError, ProtocolError
+from garrison.packages import wire as inventory_wire
 
-MAX_INVENTORY = 256 << 20
+MAX_INVENTORY = inventory_wire.MAX_BYTES
 """Bytes of one inventory at most, decompressed; a large image's has 10 MB."""
 
 _LEVEL = 6

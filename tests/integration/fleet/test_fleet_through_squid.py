@@ -14,15 +14,19 @@ from pathlib import Path
 import pytest
 
 from garrison.console.listeners import tls_context
+from garrison.database import registries
+from garrison.database.keys import SEAL_REGISTRY
 from garrison.fleet import messages
 from garrison.fleet.identity import Authority as FleetAuthority
 from garrison.fleet.identity import DefenderIdentity
 from garrison.fleet.join_token import JoinToken
+from garrison.secret import Secret
 from lab.authority import Authority
 from lab.errors import LabError, MissingProgramError
 from lab.interceptor import Interceptor
 from lab.network import CONSOLE_NAME, Network
 from lab.process import Process
+from lab.scene import Scene
 from lab.squid import Squid
 from tests.integration.fleet.harness import Console, running_console, utc_now
 
@@ -299,3 +303,43 @@ async def test_squid_restarts_and_the_defender_comes_back(net: Network, tmp_path
                     lambda: console.gateway.counters.sessions > before, timeout=40
                 )
                 assert len(console.gateway.connected()) == 1
+
+
+async def test_a_far_defender_scans_a_real_registry_through_squid(tmp_path: Path) -> None:
+    """The whole of a Defender's work: its session and the layers both leave through Squid."""
+    with Scene("basic", image="tiny", login="basic") as scene:
+        async with console_in(scene.net, tmp_path / "console") as console:
+            with console.db.write() as c:
+                ((user, password),) = scene.registry.users.items()
+                registries.put(
+                    c,
+                    host=scene.registry.name,
+                    user=user,
+                    password=console.db.key.seal(SEAL_REGISTRY, Secret(password)),
+                    plain_http=False,
+                    ca="",
+                    actor="test",
+                    now=utc_now(),
+                )
+            remote = Remote(
+                scene.net,
+                console,
+                tmp_path / "node",
+                proxy=scene.settings.http_proxy,
+                token=console.join_token(),
+                user=scene.settings.user,
+                password=scene.settings.password,
+            )
+            with remote as process:
+                defender = await connected(console)
+                scan = console.request_scan(scene.reference)
+                await console.until(lambda: bool(console.taken or console.failed), timeout=60)
+            assert console.failed == []
+            ((by, done, inventory),) = console.taken
+
+        assert (by, done) == (defender, scan)
+        assert inventory.packages
+        assert inventory.layers[0].digest.startswith("sha256:")
+        host = scene.registry.name.partition(":")[0]
+        assert any(entry.target.startswith(host) for entry in scene.squid.log)
+        assert password not in process.text()

@@ -105,7 +105,7 @@ async def trickle(connection: ClientConnection, data: bytes) -> None:
 
 
 async def test_a_raw_connection_that_says_nothing_is_closed(console: Console) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", console.port)  # noqa: TID251
+    reader, writer = await asyncio.open_connection("127.0.0.1", console.port)
     async with asyncio.timeout(10):
         assert await reader.read() == b""
     writer.close()
@@ -249,7 +249,7 @@ async def test_the_websocket_library_logs_no_tracebacks(
     console: Console, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
-        _, writer = await asyncio.open_connection("127.0.0.1", console.port)  # noqa: TID251
+        _, writer = await asyncio.open_connection("127.0.0.1", console.port)
         writer.write(b"\x16\x03\x01 not http\r\n\r\n")
         await writer.drain()
         writer.close()
