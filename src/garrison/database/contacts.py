@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection, Row, case, func, select
 
-from garrison.database.dialect import upsert
+from garrison.database.dialect import proposed, upsert
 from garrison.database.page import Keyset, Page
 from garrison.database.tables import contact, defender
 from garrison.database.types import clean
@@ -112,7 +112,7 @@ def _summary(group: list[Contacted]) -> dict[str, Any]:
 
 
 def _statement(c: Connection) -> Any:
-    new = upsert(c, contact, [], {}).excluded
+    new = proposed(c, contact)
     newer = new.last_seen >= contact.c.last_seen
     return upsert(
         c,

@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
+from sqlalchemy.sql.elements import KeyedColumnElement
 
 
 def is_postgresql(c: Connection) -> bool:
@@ -32,3 +34,10 @@ def upsert(
             index_elements=list(keys), set_=dict(changes)
         )
     return sqlite.insert(table).on_conflict_do_update(index_elements=list(keys), set_=dict(changes))
+
+
+def proposed(c: Connection, table: Table) -> ReadOnlyColumnCollection[str, KeyedColumnElement[Any]]:
+    """The values that an `upsert` was to insert, for use in its changes."""
+    if is_postgresql(c):
+        return postgresql.insert(table).excluded
+    return sqlite.insert(table).excluded

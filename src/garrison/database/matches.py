@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 from garrison.database import bulk, content
-from garrison.database.dialect import upsert
+from garrison.database.dialect import proposed, upsert
 from garrison.database.images import COUNTERS
 from garrison.database.page import Keyset, Page
 from garrison.database.tables import (
@@ -398,7 +398,7 @@ def _recount(c: Connection, image_ids: Sequence[int] | None) -> Any:
         .group_by(image.c.id)
         .order_by(image.c.id)
     )
-    excluded = upsert(c, image_stat, [], {}).excluded
+    excluded = proposed(c, image_stat)
     statement = upsert(c, image_stat, ["image_id"], {name: excluded[name] for name in names})
     return statement.from_select(["image_id", *names], per_image)
 
