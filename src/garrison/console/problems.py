@@ -87,14 +87,14 @@ class ConflictError(RequestError):
     status = 409
 
 
-class InvalidFieldsError(RequestError):
-    """Fields that cannot work, all of them at once."""
+class InvalidFieldsError(InvalidSettingError):
+    """Fields that cannot work, all of them at once; `problems` has at least one."""
 
     code = "request.fields"
-    status = 422
 
     def __init__(self, problems: Sequence[InvalidSettingError]) -> None:
-        super().__init__("; ".join(p.message for p in problems))
+        first = problems[0]
+        super().__init__(first.field, "; ".join(p.message for p in problems), first.hint)
         self.problems = list(problems)
 
 
@@ -210,10 +210,7 @@ def problem(
 def problem_of(error: GarrisonError) -> Problem:
     """How `error` is answered."""
     if isinstance(error, RequestError):
-        errors = error.problems if isinstance(error, InvalidFieldsError) else ()
-        return problem(
-            error.status, error.code, error.message, error.hint, _fields(errors), error.headers
-        )
+        return problem(error.status, error.code, error.message, error.hint, headers=error.headers)
     if isinstance(error, InvalidSettingError):
         each: Sequence[InvalidSettingError] = getattr(error, "problems", None) or [error]
         return problem(422, error.code, error.message, error.hint, _fields(each))

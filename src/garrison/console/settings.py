@@ -127,7 +127,7 @@ class ConsoleSettings:
         """
         from garrison.egress import settings_from_environment
 
-        database = _text_or_file(environ, "GARRISON_DATABASE_URL")
+        database = text_or_file(environ, "GARRISON_DATABASE_URL")
         password = _file(environ, "GARRISON_ADMIN_PASSWORD_FILE")
         return cls(
             data=data if data is not None else data_directory(environ),
@@ -149,6 +149,38 @@ class ConsoleSettings:
             intel_ecosystems=_words(environ.get("GARRISON_INTEL_ECOSYSTEMS", ""))
             or DEFAULT_ECOSYSTEMS,
         )
+
+
+def with_file(environ: Mapping[str, str], path: Path | None) -> dict[str, str]:
+    """`environ` over the settings in a file of `NAME=value` lines, as systemd reads them.
+
+    Raises:
+        InvalidSettingError: it cannot be read, or a line is not a setting; the line is named.
+    """
+    if path is None:
+        return dict(environ)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise InvalidSettingError("--config", f"cannot read {path}: {reason}") from error
+    found: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        line = line.strip()
+        if not line or line[0] in "#;":
+            continue
+        name, equals, value = line.partition("=")
+        name, value = name.strip(), value.strip()
+        if not equals or not name.startswith("GARRISON_"):
+            raise InvalidSettingError(
+                "--config",
+                f"{path}, line {number}: not a setting",
+                "Write GARRISON_NAME=value, one a line.",
+            )
+        if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+            value = value[1:-1]
+        found[name] = value
+    return {**found, **environ}
 
 
 def data_directory(environ: Mapping[str, str]) -> Path:
@@ -192,7 +224,8 @@ def _public_url(environ: Mapping[str, str], name: str, schemes: tuple[str, ...])
     return text.rstrip("/")
 
 
-def _text_or_file(environ: Mapping[str, str], name: str) -> str:
+def text_or_file(environ: Mapping[str, str], name: str) -> str:
+    """The value of `name`, or the content of the file that `name`_FILE names, or empty."""
     return environ.get(name, "").strip() or _file(environ, f"{name}_FILE")
 
 

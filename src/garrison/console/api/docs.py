@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from garrison import __version__
+from garrison.console.api.models import ProblemOut
 
 _HERE = Path(__file__).parent
 _METHODS = ("get", "post", "put", "patch", "delete")
@@ -60,7 +61,9 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
     schemas = document["components"]["schemas"]
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    schemas["Problem"] = schemas.pop("ProblemOut")
+    shape = ProblemOut.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas.update(shape.pop("$defs", {}))
+    schemas["Problem"] = {**shape, "title": "Problem"}
     document["components"]["responses"] = {
         "Problem": {
             "description": "The error",
