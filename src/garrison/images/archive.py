@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from garrison.images import limits
 from garrison.images.blobs import BlobImage, verified
@@ -23,14 +23,24 @@ _NOT_FILES = frozenset({"proc", "sys", "dev"})
 """Folders at the top of a running system that hold no files of it."""
 
 
-class _FileBlob:
-    """A file as a blob."""
+class FileBlob:
+    """A file, or a piece of one, as a blob. Each has its own descriptor and position."""
 
-    def __init__(self, path: Path) -> None:
-        self._file: BinaryIO = path.open("rb", buffering=0)
+    def __init__(self, path: Path, start: int = 0, size: int | None = None) -> None:
+        self._file = io.FileIO(path)
+        self._left = size
+        if start:
+            self._file.seek(start)
 
     def readinto(self, buffer: memoryview) -> int:
-        return self._file.readinto(buffer) or 0  # type: ignore[attr-defined]
+        if self._left is None:
+            return self._file.readinto(buffer) or 0
+        count = self._file.readinto(buffer[: min(self._left, len(buffer))]) or 0
+        self._left -= count
+        return count
+
+    def seek(self, position: int) -> int:
+        return self._file.seek(position)
 
     def close(self) -> None:
         self._file.close()
@@ -46,9 +56,9 @@ class _LayoutStore:
         path = self._path(descriptor.digest)
         return _small_file(path, limits.MAX_MANIFEST)
 
-    def open(self, digest: Digest, size: int) -> _FileBlob:
+    def open(self, digest: Digest, size: int) -> FileBlob:
         try:
-            return _FileBlob(self._path(digest))
+            return FileBlob(self._path(digest))
         except OSError as error:
             raise _cannot_read(self._path(digest), error) from None
 
@@ -63,7 +73,10 @@ class LayoutSource:
     """
 
     def __init__(self, text: str, platform: Platform | None) -> None:
-        self._folder, self._name = _split_layout(text)
+        found = split_place(text, Path.is_dir)
+        if found is None:
+            raise NotFoundError(f"{text} is not a folder")
+        self._folder, self._name = found
         self._platform = platform
 
     @property
@@ -117,20 +130,17 @@ def _names(descriptor: Descriptor) -> set[str]:
     return {str(descriptor.digest), given.get(REF_NAME, ""), given.get(CONTAINERD_NAME, "")} - {""}
 
 
-def _split_layout(text: str) -> tuple[Path, str]:
-    whole = Path(text)
-    if whole.is_dir():
-        return whole, ""
-    folder, at, digest = text.rpartition("@")
-    if not at:
-        folder, colon, digest = text.rpartition(":")
-        # A registry's port or a name with slashes may follow the folder as well.
-        while colon and not Path(folder).is_dir():
-            folder, colon, rest = folder.rpartition(":")
-            digest = f"{rest}:{digest}"
-    if folder and Path(folder).is_dir():
-        return Path(folder), digest
-    raise NotFoundError(f"{text} is not a folder")
+def split_place(text: str, exists: Callable[[Path], bool]) -> tuple[Path, str] | None:
+    """Path and what follows it: `PATH`, `PATH:NAME` or `PATH@DIGEST`; None: nothing is there.
+
+    Both may hold colons: what exists decides.
+    """
+    if exists(Path(text)):
+        return Path(text), ""
+    for position in range(len(text) - 1, 0, -1):
+        if text[position] in ":@" and exists(Path(text[:position])):
+            return Path(text[:position]), text[position + 1 :]
+    return None
 
 
 class RootfsSource:

@@ -112,7 +112,7 @@ class BlobImage:
         contents = read_layers(
             [
                 LayerJob(
-                    layer.digest, layer.size, partial(self._store.open, layer.digest, layer.size)
+                    partial(self._store.open, layer.digest, layer.size), layer.digest, layer.size
                 )
                 for layer in manifest.layers
             ],

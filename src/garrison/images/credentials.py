@@ -71,16 +71,16 @@ def _from_config(
     keys = _keys(host)
     helpers = _table(config, "credHelpers")
     for key in keys:
-        helper = helpers.get(key)
-        if isinstance(helper, str) and helper:
-            return _from_helper(helper, key, environ)
+        program = helpers.get(key)
+        if isinstance(program, str) and program:
+            return _from_helper(program, key, environ)
     auths = _table(config, "auths")
     entry = next((auths[key] for key in keys if isinstance(auths.get(key), dict)), None)
     store = config.get("credsStore")
     if isinstance(store, str) and store:
-        found = _from_helper(store, keys[0], environ)
-        if found is not None:
-            return found
+        stored = _from_helper(store, keys[0], environ)
+        if stored is not None:
+            return stored
     return _from_entry(entry, path) if entry else None
 
 
@@ -104,9 +104,9 @@ def _from_entry(entry: dict[str, Any], path: Path) -> RegistryCredentials | None
             ) from None
         user, _, password = text.partition(":")
         return RegistryCredentials(user, Secret(password.rstrip("\0")))
-    user, password = entry.get("username"), entry.get("password")
-    if isinstance(user, str) and user and isinstance(password, str):
-        return RegistryCredentials(user, Secret(password))
+    name, word = entry.get("username"), entry.get("password")
+    if isinstance(name, str) and name and isinstance(word, str):
+        return RegistryCredentials(name, Secret(word))
     return None
 
 

@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 
 from garrison.images import limits
 from garrison.images.content import LayerContent, Wanted
+from garrison.images.errors import DigestMismatchError
 from garrison.images.reference import Digest
 from garrison.images.stream import Guard, StopError, VerifiedBlob, read_layer
 
@@ -81,11 +82,21 @@ class OpenBlob(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LayerJob:
-    """One layer to read. open: starts it from the beginning, again if need be."""
+    """One layer to read. open: starts it from the beginning, again if need be.
 
-    digest: Digest
-    size: int
+    digest: of the blob. diff_id: of the tar in it. At least one is verified.
+    size: bytes of the blob; None: not known beforehand.
+    """
+
     open: Callable[[], OpenBlob]
+    digest: Digest | None
+    size: int | None
+    diff_id: Digest | None = None
+
+    @property
+    def key(self) -> str:
+        """Equal for equal layers."""
+        return f"{self.digest or self.diff_id}"
 
 
 class Meter:
@@ -115,9 +126,9 @@ def read_layers(
     guard: Guard,
 ) -> tuple[LayerContent, ...]:
     """Read the layers, largest first, equal ones once; the first failure ends all."""
-    meter = Meter(progress, sum({str(job.digest): job.size for job in jobs}.values()))
-    unique = {str(job.digest): job for job in jobs}
-    waiting = sorted(unique.values(), key=lambda job: job.size)
+    unique = {job.key: job for job in jobs}
+    waiting = sorted(unique.values(), key=lambda job: job.size or 0)
+    meter = Meter(progress, sum(job.size or 0 for job in waiting))
     contents: dict[str, LayerContent] = {}
     failures: list[BaseException] = []
 
@@ -128,7 +139,7 @@ def read_layers(
             except IndexError:
                 return
             try:
-                contents[str(job.digest)] = _read_one(job, wanted, meter, guard)
+                contents[job.key] = _read_one(job, wanted, meter, guard)
             except BaseException as error:
                 failures.append(error)
                 guard.stop()
@@ -136,7 +147,7 @@ def read_layers(
     _run(work, min(threads, len(waiting)), guard)
     if failures:
         raise next((e for e in failures if not isinstance(e, StopError)), failures[0])
-    return tuple(contents[str(job.digest)] for job in jobs)
+    return tuple(contents[job.key] for job in jobs)
 
 
 def _run(work: Callable[[], None], threads: int, guard: Guard) -> None:
@@ -169,9 +180,24 @@ def _pass(
 ) -> LayerContent:
     source = job.open()
     try:
-        return read_layer(VerifiedBlob(source, job.digest, job.size, progress), wanted, guard)
+        blob = VerifiedBlob(source, job.digest, job.size, progress)
+        if job.diff_id is None:
+            return read_layer(blob, wanted, guard)
+        diff_hash = job.diff_id.hasher()
+        content = read_layer(blob, wanted, guard, diff_hash)
     finally:
         source.close()
+    check_diff_id(job.diff_id, diff_hash.hexdigest())
+    return content
+
+
+def check_diff_id(diff_id: Digest, found: str) -> None:
+    """Raises DigestMismatchError: the tar is not the one the image's config names."""
+    if found != diff_id.hex:
+        raise DigestMismatchError(
+            f"layer {diff_id} has the digest {diff_id.algorithm}:{found}",
+            "The archive is damaged, or was put together wrongly.",
+        )
 
 
 def _find_linked(job: LayerJob, content: LayerContent, wanted: Wanted, guard: Guard) -> None:

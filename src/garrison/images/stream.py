@@ -236,7 +236,7 @@ def read_layer(
         DigestMismatchError: the blob is not what it should be.
         BadLayerError: it is, and what is in it is no readable tar.
     """
-    readinto = bounded(_decoded(blob), blob, guard)
+    readinto = bounded(decoded(blob), blob, guard)
     if diff_hash is not None:
         readinto = _hashed(readinto, diff_hash)
     try:
@@ -258,7 +258,7 @@ def _hashed(readinto: ReadInto, diff_hash: Hasher) -> ReadInto:
     return read
 
 
-def _decoded(blob: VerifiedBlob) -> ReadInto:
+def decoded(blob: VerifiedBlob) -> ReadInto:
     """`decompressed`, with the errors of all decompressors made one."""
     try:
         readinto = decompressed(blob)
