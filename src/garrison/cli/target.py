@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
@@ -21,8 +21,10 @@ from garrison.secret import Secret
 
 if TYPE_CHECKING:
     from garrison.console.state import AppState
+    from garrison.database import Page
     from garrison.egress import ProxySettings
 
+T = TypeVar("T")
 ConsoleOption = Annotated[
     str | None,
     typer.Option("--console", metavar="URL", help="A Console's address. [env: GARRISON_CONSOLE]"),
@@ -32,7 +34,6 @@ DataOption = Annotated[
     typer.Option("--data", metavar="DIR", help="Its data directory. [env: GARRISON_DATA]"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-ACTOR = "command line"
 _TIMEOUT = 90.0
 
 
@@ -48,6 +49,14 @@ class ConsoleAnswerError(GarrisonError):
     @property
     def hint(self) -> str:
         return self._hint
+
+
+class RefusedValueError(InvalidSettingError):
+    """A value that was refused, with the code of who refused it."""
+
+    def __init__(self, field: str, message: str, hint: str, code: str) -> None:
+        super().__init__(field, message, hint)
+        self.code = code  # type: ignore[misc]
 
 
 class NoConsoleError(GarrisonError):
@@ -152,6 +161,19 @@ class Local:
 Target: TypeAlias = Remote | Local
 
 
+def all_items(page: Callable[[int, str | None], Page[T]], limit: int) -> list[T]:
+    """Up to `limit` items of a list in the database, over as many pages as that takes."""
+    found: list[T] = []
+    cursor: str | None = None
+    while len(found) < limit:
+        part = page(min(limit - len(found), 500), cursor)
+        found += part.items
+        cursor = part.next_cursor
+        if cursor is None:
+            break
+    return found
+
+
 def target(console: str | None, data: Path | None) -> Target:
     """The Console that is meant. Raises InvalidSettingError."""
     environ = os.environ
@@ -175,6 +197,17 @@ def without_foreign_proxy(environ: Mapping[str, str]) -> dict[str, str]:
     """`environ` without HTTPS_PROXY and its kin: those of a shell are not the Console's."""
     foreign = {"http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file"}
     return {name: value for name, value in environ.items() if name.lower() not in foreign}
+
+
+def actor() -> str:
+    """Who changes something here, as it stands in the audit table."""
+    import pwd
+
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = str(os.getuid())
+    return f"{name} (command line)"
 
 
 def segment(text: str) -> str:
@@ -233,5 +266,10 @@ def _read(status: int, body: bytes) -> Any:
     if status == 422 and fields:
         first = fields[0]
         text = "; ".join(str(each.get("message", "")) for each in fields)
-        raise InvalidSettingError(str(first.get("field", "")), text, str(first.get("hint") or ""))
+        raise RefusedValueError(
+            str(first.get("field", "")),
+            text,
+            str(first.get("hint") or ""),
+            str(problem.get("code") or "request.fields"),
+        )
     raise ConsoleAnswerError(status, problem)

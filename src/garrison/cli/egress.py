@@ -1,0 +1,362 @@
+"""`garrison egress`: the proxy settings, the routes that follow from them, and connection tests."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from garrison.cli.output import note, print_json
+from garrison.cli.target import (
+    ConsoleOption,
+    DataOption,
+    JsonOption,
+    Local,
+    RefusedValueError,
+    Remote,
+    actor,
+    target,
+)
+from garrison.errors import InvalidSettingError
+from garrison.secret import Secret
+
+if TYPE_CHECKING:
+    from garrison.egress import ProxySettings, Purpose
+
+_EXIT_NO = 1
+_INPUT_LIMIT = 1 << 20
+_LABELS = {
+    "http_proxy": "HTTP Proxy",
+    "no_proxy": "No Proxy",
+    "ca": "CA certificates",
+    "user": "User",
+    "password": "Password",
+}
+PurposeOption = Annotated[
+    str,
+    typer.Option("--purpose", help="intel, alerts, registry, secrets, fleet or sso."),
+]
+FromOption = Annotated[
+    str,
+    typer.Option("--from", metavar="NAME", help="`console`, or a Defender's name or id."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add `egress` with its own commands."""
+    egress = typer.Typer(help="How connections leave: proxy settings.", no_args_is_help=True)
+    egress.command("show")(show)
+    egress.command("set")(set_)
+    egress.command("explain")(explain)
+    egress.command("test")(check)
+    app.add_typer(egress, name="egress")
+
+
+def show(console: ConsoleOption = None, data: DataOption = None, json: JsonOption = False) -> None:
+    """Show the settings in force, and where each value came from. Passwords never."""
+    document = _shown(target(console, data))
+    if json:
+        print_json(document)
+        return
+    _print_settings(document)
+    for warning in document["warnings"]:
+        note(f"warning: {warning}")
+
+
+def set_(
+    http_proxy: Annotated[
+        str | None, typer.Option(metavar="URL", help="PROTOCOL://HOST:PORT; '' for none.")
+    ] = None,
+    no_proxy: Annotated[
+        str | None,
+        typer.Option(metavar="LIST", help="Names, addresses, ranges, with commas; '' for none."),
+    ] = None,
+    ca_file: Annotated[
+        str | None,
+        typer.Option(metavar="PEM", help="File of CA certificates; replaces all; '' for none."),
+    ] = None,
+    user: Annotated[
+        str | None, typer.Option(metavar="U", help="User at the proxy; '' for none.")
+    ] = None,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+    ] = False,
+    console: ConsoleOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Change settings: only those that are given. A running Console uses them at once."""
+    changes = _changes(http_proxy, no_proxy, ca_file, user, password_stdin)
+    if not changes:
+        raise InvalidSettingError(
+            "egress", "nothing to change was given", "See garrison egress set --help."
+        )
+    chosen = target(console, data)
+    document = (
+        _set_remote(chosen, changes) if isinstance(chosen, Remote) else _set_local(chosen, changes)
+    )
+    if json:
+        print_json(document)
+    else:
+        _print_settings(document)
+    for warning in document["warnings"]:
+        note(f"warning: {warning}")
+
+
+def explain(
+    url: Annotated[str, typer.Argument(metavar="URL")],
+    purpose: PurposeOption = "registry",
+    from_: FromOption = "console",
+    console: ConsoleOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Say which route URL would take, and why. Opens nothing."""
+    checked = _purpose(purpose)
+    chosen = target(console, data)
+    if isinstance(chosen, Remote):
+        body = {"url": url, "purpose": checked, "from": from_}
+        document = chosen.call("POST", "/egress/explain", body)
+    else:
+        from garrison.egress import explain as decide
+
+        _only_console(from_)
+        document = _decided(lambda: decide(url, _in_force(chosen), checked).as_dict())
+    if json:
+        print_json(document)
+        return
+    way = f"via {document['proxy']}" if document["route"] == "proxy" else "direct"
+    print(f"{document['url']}: {way}")
+    print(f"because: {document['because']}")
+
+
+def check(
+    url: Annotated[str, typer.Argument(metavar="URL")],
+    purpose: PurposeOption = "registry",
+    from_: FromOption = "console",
+    console: ConsoleOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Connect to URL and print each hop. Exit 1 when the connection fails."""
+    checked = _purpose(purpose)
+    chosen = target(console, data)
+    if isinstance(chosen, Remote):
+        body = {"url": url, "purpose": checked, "from": from_}
+        document = chosen.call("POST", "/egress/test", body)
+    else:
+        from garrison.egress import check_connection
+
+        _only_console(from_)
+        settings = _in_force(chosen)
+        document = _decided(lambda: check_connection(url, settings, purpose=checked).as_dict())
+    if json:
+        print_json(document)
+    else:
+        _print_test(document)
+    if not document["ok"]:
+        raise typer.Exit(_EXIT_NO)
+
+
+# --- where the settings are -------------------------------------------------------------------
+
+
+def _in_force(chosen: Local) -> ProxySettings:
+    """Saved settings, else the environment's."""
+    from garrison.egress import settings_from_environment
+
+    if not chosen.exists:
+        return settings_from_environment(chosen.environ)
+    from garrison.console.assemble import open_database
+    from garrison.console.proxy import load
+    from garrison.console.settings import ConsoleSettings
+
+    settings = ConsoleSettings.from_environment(chosen.environ, data=chosen.data)
+    database = open_database(settings)
+    try:
+        return load(database, settings.environment_proxy).settings
+    finally:
+        database.close()
+
+
+def _shown(chosen: Remote | Local) -> dict[str, Any]:
+    if isinstance(chosen, Remote):
+        document: dict[str, Any] = chosen.call("GET", "/settings/proxy")
+        return document
+    if chosen.exists:
+        from garrison.console import proxy
+
+        with chosen.state(foreign=True) as state:
+            return _document(proxy.current(state))
+    settings = _in_force(chosen)
+    view = settings.as_view()
+    return {**view, "saved_at": None, "saved_by": "", "warnings": list(settings.warnings)}
+
+
+def _document(saved: Any) -> dict[str, Any]:
+    return {
+        **saved.settings.as_view(),
+        "revision": saved.revision,
+        "saved_at": saved.saved_at.isoformat() if saved.saved_at else None,
+        "saved_by": saved.saved_by,
+        "warnings": list(saved.settings.warnings),
+    }
+
+
+def _changes(
+    http_proxy: str | None,
+    no_proxy: str | None,
+    ca_file: str | None,
+    user: str | None,
+    password_stdin: bool,
+) -> dict[str, Any]:
+    given: dict[str, Any] = {"http_proxy": http_proxy, "no_proxy": no_proxy, "user": user}
+    if ca_file is not None:
+        given["ca"] = _read_ca(ca_file)
+    if password_stdin:
+        given["password"] = Secret(_read_password())
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _read_ca(path: str) -> str:
+    if not path:
+        return ""
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read(_INPUT_LIMIT * 4 + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
+        raise InvalidSettingError("ca", f"cannot read {path}: {reason}") from error
+    if not text.strip():
+        raise InvalidSettingError("ca", f"{path} is empty", "To have none, give --ca-file ''.")
+    return text
+
+
+def _read_password() -> str:
+    if sys.stdin.isatty():
+        import getpass
+
+        return getpass.getpass("Password: ", stream=sys.stderr)
+    text = sys.stdin.read(_INPUT_LIMIT).rstrip("\r\n")
+    if not text:
+        raise InvalidSettingError(
+            "password",
+            "standard input holds no password",
+            "To have none, clear the user too: --user ''.",
+        )
+    return text
+
+
+def _set_local(chosen: Local, changes: dict[str, Any]) -> dict[str, Any]:
+    from garrison.console import proxy
+
+    with chosen.state(create=True) as state:
+        before = proxy.current(state)
+        values = {**before.settings.as_view(), **changes}
+        form = proxy.ProxyForm(
+            http_proxy=values["http_proxy"],
+            no_proxy=values["no_proxy"],
+            ca=values["ca"],
+            user=values["user"],
+            password=changes.get("password", proxy.KEEP),
+            revision=before.revision,
+        )
+        return _document(proxy.save(state, form, actor()))
+
+
+def _set_remote(chosen: Remote, changes: dict[str, Any]) -> dict[str, Any]:
+    before = chosen.call("GET", "/settings/proxy")
+    body = {
+        name: before[name] for name in ("http_proxy", "no_proxy", "ca", "user", "revision")
+    } | changes
+    if isinstance(body["no_proxy"], str):
+        body["no_proxy"] = _words(body["no_proxy"])
+    if "password" in body:
+        body["password"] = body["password"].reveal()
+    document: dict[str, Any] = chosen.call("PUT", "/settings/proxy", body)
+    return document
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in text.replace(",", " ").split() if word]
+
+
+def _purpose(text: str) -> Purpose:
+    from garrison.egress import PURPOSES
+
+    for purpose in PURPOSES:
+        if purpose == text:
+            return purpose
+    raise InvalidSettingError(
+        "purpose", f"there is no purpose {text}", f"Use one of: {', '.join(PURPOSES)}."
+    )
+
+
+def _only_console(from_: str) -> None:
+    if from_ != "console":
+        raise InvalidSettingError(
+            "from",
+            "a Defender is asked by the running Console",
+            "Name the Console with --console URL and set GARRISON_TOKEN.",
+        )
+
+
+def _decided(what: Any) -> dict[str, Any]:
+    """The answer of `what`; an address that cannot be used is wrong usage."""
+    from garrison.egress import BadUrlError
+
+    try:
+        document: dict[str, Any] = what()
+    except BadUrlError as error:
+        raise RefusedValueError("url", error.message, error.hint, error.code) from error
+    return document
+
+
+# --- what is shown ------------------------------------------------------------------------------
+
+
+def _print_settings(document: dict[str, Any]) -> None:
+    sources = document["sources"]
+    values = {
+        "http_proxy": document["http_proxy"],
+        "no_proxy": ", ".join(document["no_proxy"]),
+        "ca": _certificates(document["ca_certificates"]),
+        "user": document["user"],
+        "password": "set" if document["password_set"] else "",
+    }
+    for name, value in values.items():
+        source = sources.get(name, "")
+        shown = value or "none"
+        print(f"{_LABELS[name]:15}  {shown}" + (f"  ({source})" if source else ""))
+    if document["revision"]:
+        print(f"Revision {document['revision']}, saved by {document['saved_by']}.")
+    else:
+        print("Not saved in a Console: these are the environment's.")
+
+
+def _certificates(certificates: list[dict[str, Any]]) -> str:
+    return "; ".join(
+        f"{each['subject']} (SHA-256 {str(each['sha256'])[:16]}…)" for each in certificates
+    )
+
+
+def _print_test(document: dict[str, Any]) -> None:
+    route = document["route"]
+    way = f"via {route['proxy']}" if route["route"] == "proxy" else "direct"
+    print(f"{document['url']} from {document['from']}: {way} ({route['because']})")
+    for step in document["trace"]:
+        mark = "ok  " if step["ok"] else "FAIL"
+        detail = f"  {step['detail']}" if step["detail"] else ""
+        print(f"  {mark} {step['hop']:10} {step['target']}  {step['ms']:.1f} ms{detail}")
+    if document["intercepted_by"]:
+        print(f"TLS is opened on the way by: {document['intercepted_by']}")
+    error = document["error"]
+    if error is None:
+        print("The connection works.")
+        return
+    note(f"error: {error['message']}")
+    if error["hint"]:
+        note(f"hint:  {error['hint']}")
+    note(f"code:  {error['code']}")
+    note(f"who:   {error['who']}")
