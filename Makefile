@@ -17,6 +17,7 @@ dev:
 
 system: dev
 	@$(BIN)/python -m lab.debian
+	@$(BIN)/python -m lab.image
 
 test: system static ## every test but the long ones
 	@exec $(BIN)/pytest -m "not long"

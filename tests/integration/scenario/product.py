@@ -1,0 +1,189 @@
+"""Garrison in a lab network: a Console in `console`, a Defender in `remote`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from garrison.cli.target import Local
+from garrison.console import accounts
+from lab.http import Answer, request
+from lab.process import Process
+from lab.scene import Scene
+from lab.wait import until
+
+CONSOLE = "http://127.0.0.1:8083"
+GATEWAY = "wss://console.test:8084"
+PASSWORD = "correct horse battery"
+PROGRAM = [sys.executable, "-m", "garrison"]
+ECOSYSTEMS = "PyPI,npm,Debian"
+
+
+class Product:
+    """A running Console, spoken to from inside its namespace."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self.data = scene.directory / "console-data"
+        self.console: Process | None = None
+        self.defender: Process | None = None
+        self._token = ""
+
+    def __enter__(self) -> Self:
+        password = self.scene.directory / "admin-password"
+        password.write_text(PASSWORD)
+        self.start_console(password)
+        with Local(self.data, {}).state() as state:
+            self.ca = state.authority.certificate_pem
+            made = accounts.create_token(
+                state, "test", "admin", expires_at=None, actor="test", now=datetime.now(UTC)
+            )
+        self._token = made.secret.reveal()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in (self.defender, self.console):
+            if process is not None:
+                process.stop()
+
+    def start_console(self, password: Path | None = None) -> None:
+        environment = {
+            "GARRISON_GATEWAY_LISTEN": "0.0.0.0:8084",
+            "GARRISON_GATEWAY_URL": GATEWAY,
+            "GARRISON_INTEL_URL": self.scene.feed.url,
+            "GARRISON_INTEL_ECOSYSTEMS": ECOSYSTEMS,
+        }
+        if password is not None:
+            environment["GARRISON_ADMIN_PASSWORD_FILE"] = str(password)
+        self.console = self.scene.start(
+            "console",
+            [*PROGRAM, "console", "--data", self.data],
+            name="console",
+            env=environment,
+        )
+        self.console.wait_line("^Console: ", timeout=30)
+
+    def restart_console(self) -> None:
+        assert self.console is not None
+        self.console.stop()
+        self.start_console()
+
+    def start_defender(self, settings: Mapping[str, str]) -> None:
+        """A Defender in `remote` with proxy settings of its own, from its deployment."""
+        token = self.ok("POST", "/join-tokens", {})["token"]
+        self.defender = self.scene.start(
+            "remote",
+            [*PROGRAM, "defender", "--data", self.scene.directory / "defender-data"],
+            name="defender",
+            env={
+                "GARRISON_CONSOLE": GATEWAY,
+                "GARRISON_JOIN_TOKEN": token,
+                "GARRISON_DEFENDER_NAME": "far",
+                **settings,
+            },
+        )
+        self.join_token = token
+
+    def defender_settings(self) -> dict[str, str]:
+        """What makes the scene's proxy work, as a deployment would say it."""
+        wanted = self.scene.settings
+        settings = {"GARRISON_HTTP_PROXY": wanted.http_proxy}
+        if wanted.user:
+            password = self.scene.directory / "proxy-password"
+            password.write_text(wanted.password)
+            settings["GARRISON_PROXY_USER"] = wanted.user
+            settings["GARRISON_PROXY_PASSWORD_FILE"] = str(password)
+        if wanted.ca:
+            authority = self.scene.directory / "proxy-ca.pem"
+            authority.write_text(wanted.ca)
+            settings["GARRISON_CA_FILE"] = str(authority)
+        return settings
+
+    def wait_connected(self) -> dict[str, Any]:
+        def connected() -> dict[str, Any] | None:
+            items = self.ok("GET", "/defenders")["items"]
+            return next((each for each in items if each["connected"]), None)
+
+        assert self.defender is not None
+        return until(
+            connected,
+            timeout=40,
+            what="the Defender's session",
+            alive=self.defender.check,
+            detail=self.defender.tail,
+        )
+
+    def call(self, method: str, path: str, body: Any = None) -> Answer:
+        """One request to the API."""
+        return request(
+            self.scene.net,
+            "console",
+            method,
+            f"{CONSOLE}/api/v1{path}",
+            headers={
+                "Authorization": f"Bearer {self._token}",
+                "Content-Type": "application/json",
+            },
+            body=None if body is None else json.dumps(body).encode(),
+        )
+
+    def ok(self, method: str, path: str, body: Any = None) -> Any:
+        answer = self.call(method, path, body)
+        assert answer.status < 300, (method, path, answer.status, answer.body)
+        return answer.json() if answer.body else None
+
+    def save_proxy(self, **changes: Any) -> None:
+        wanted = self.scene.settings
+        self.ok(
+            "PUT",
+            "/settings/proxy",
+            {
+                "http_proxy": wanted.http_proxy,
+                "user": wanted.user,
+                "password": wanted.password or None,
+                "ca": wanted.ca,
+                **changes,
+            },
+        )
+
+    def update(self, outcome: str) -> dict[str, Any]:
+        """Update the Intelligence Stream until it ends in `outcome`: a code, or `done`.
+
+        Saving proxy settings tries a failed update again by itself, so several may end here.
+        """
+        self.ok("POST", "/intel/update")
+
+        def ended() -> dict[str, Any] | None:
+            state: dict[str, Any] = self.ok("GET", "/intel")
+            code = state["last_error"]["code"] if state["last_error"] else "done"
+            settled = not state["running"] and (state["revision"] or code != "done")
+            return state if settled and code == outcome else None
+
+        return self._until(ended, f"the feed's update to end in {outcome}")
+
+    def scan(self, reference: str, defender: str = "far") -> dict[str, Any]:
+        """Scan an image and wait for its end; the scan."""
+        scan = self.ok("POST", "/scans", {"reference": reference, "defender": defender})["id"]
+
+        def ended() -> dict[str, Any] | None:
+            state: dict[str, Any] = self.ok("GET", f"/scans/{scan}")
+            return state if state["state"] in ("done", "failed") else None
+
+        return self._until(ended, "the scan")
+
+    def _until(self, look: Any, what: str) -> dict[str, Any]:
+        assert self.console is not None
+        found: dict[str, Any] = until(
+            look, timeout=40, what=what, alive=self.console.check, detail=self.console.tail
+        )
+        return found
+
+    def authority(self) -> Path:
+        """The PEM of the Console's own authority, as an operator would give it to a proxy."""
+        path = self.scene.directory / "garrison-ca.pem"
+        path.write_text(self.ca)
+        return path
