@@ -46,9 +46,9 @@ def _epoch(head: str, text: str) -> int:
 
 
 def _part(text: str) -> Part:
-    """Alternating text and numbers as dpkg's verrevcmp() walks them."""
+    """Alternating text and numbers as dpkg's verrevcmp() walks them; nothing is as good as 0."""
     pieces: list[tuple[object, ...]] = []
-    for letters, digits in _PIECES.findall(text):
+    for letters, digits in _PIECES.findall(text or "0"):
         if letters or digits:
             pieces.append(((*map(_order, letters), 0), int(digits or "0")))
     pieces.append(_END)
