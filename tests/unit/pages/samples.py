@@ -41,16 +41,34 @@ REFUSED = {
     "intercepted_by": None,
     "error": {
         "code": "egress.proxy_auth_refused",
-        "message": "proxy.corp.test:8080 refused the user svc-garrison (407 Basic, realm “ACME egress”)",
+        "message": "proxy.corp.test:8080 refused svc-garrison (407 Basic, realm “ACME egress”)",
         "hint": "Enter the password again, as it is: `%40` in an address is `@`.",
         "who": "you",
         "hop": "proxy-auth",
         "answer": SQUID_ANSWER,
     },
     "trace": [
-        {"hop": "resolve", "target": "proxy.corp.test", "ok": True, "ms": 1.2, "detail": "proxy.corp.test is 10.20.0.8"},
-        {"hop": "tcp", "target": "10.20.0.8:8080", "ok": True, "ms": 0.8, "detail": "10.20.0.8:8080 accepts"},
-        {"hop": "proxy-auth", "target": "proxy.corp.test:8080", "ok": False, "ms": 4.1, "detail": "407: refused user “svc-garrison”"},
+        {
+            "hop": "resolve",
+            "target": "proxy.corp.test",
+            "ok": True,
+            "ms": 1.2,
+            "detail": "proxy.corp.test is 10.20.0.8",
+        },
+        {
+            "hop": "tcp",
+            "target": "10.20.0.8:8080",
+            "ok": True,
+            "ms": 0.8,
+            "detail": "10.20.0.8:8080 accepts",
+        },
+        {
+            "hop": "proxy-auth",
+            "target": "proxy.corp.test:8080",
+            "ok": False,
+            "ms": 4.1,
+            "detail": "407: refused user “svc-garrison”",
+        },
     ],
 }
 
@@ -61,8 +79,20 @@ FINE = {
     "intercepted_by": "ACME TLS Inspection CA 2",
     "trace": [
         *REFUSED["trace"][:2],  # type: ignore[index]
-        {"hop": "tunnel", "target": "hooks.slack.test:443", "ok": True, "ms": 11.0, "detail": "hooks.slack.test:443"},
-        {"hop": "tls", "target": "hooks.slack.test", "ok": True, "ms": 24.0, "detail": "TLS 1.3, inspected by “ACME TLS Inspection CA 2”"},
+        {
+            "hop": "tunnel",
+            "target": "hooks.slack.test:443",
+            "ok": True,
+            "ms": 11.0,
+            "detail": "hooks.slack.test:443",
+        },
+        {
+            "hop": "tls",
+            "target": "hooks.slack.test",
+            "ok": True,
+            "ms": 24.0,
+            "detail": "TLS 1.3, inspected by “ACME TLS Inspection CA 2”",
+        },
         {"hop": "http", "target": "/", "ok": True, "ms": 38.0, "detail": "200"},
     ],
 }
@@ -75,11 +105,14 @@ def proxy_page(**changes: object) -> proxy.ProxyPage:
         "crumbs": proxy.CRUMBS,
         "fields": proxy.Fields(
             http_proxy="http://proxy.corp.test:8080",
-            no_proxy=".corp.test, 10.0.0.0/8, 192.168.0.0/16, vault.corp.test:8200, *.svc.cluster.local, jira.corp.test",
+            no_proxy=".corp.test, 10.0.0.0/8, 192.168.0.0/16, "
+            "vault.corp.test:8200, *.svc.cluster.local, jira.corp.test",
             user="svc-garrison",
         ),
         "certificates": (
-            proxy.Certificate("ACME TLS Inspection CA 2", "4f9a31c2" * 7 + "aaaa0b7e", "2031-03-02"),
+            proxy.Certificate(
+                "ACME TLS Inspection CA 2", "4f9a31c2" * 7 + "aaaa0b7e", "2031-03-02"
+            ),
         ),
         "origins": proxy.origins(
             {
@@ -117,11 +150,11 @@ def proxy_page(**changes: object) -> proxy.ProxyPage:
                 "purpose": "alerts",
             },
         ),
-        "warnings": {
-            "no_proxy": ("`jira.corp.test` is redundant: `.corp.test` covers it.",)
-        },
+        "warnings": {"no_proxy": ("`jira.corp.test` is redundant: `.corp.test` covers it.",)},
         "outdated": (
-            proxy.OutdatedGroup("eu-west-prod", 40, 184, ("node-eu-001", "node-eu-002", "node-eu-003")),
+            proxy.OutdatedGroup(
+                "eu-west-prod", 40, 184, ("node-eu-001", "node-eu-002", "node-eu-003")
+            ),
             proxy.OutdatedGroup("", 0, 2, ("runner-19", "runner-20")),
         ),
         "fleet_size": 412,
@@ -138,7 +171,9 @@ PAGES: dict[str, tuple[str, object, str, str]] = {
                 "http_proxy": ("The protocol is missing. Write `http://proxy.corp.test:8080`.",),
                 "ca": ("Line 12: this block is not a certificate (its base64 is cut off).",),
             },
-            fields=proxy.Fields("proxy.corp.test:8080", ".corp.test", "svc", "-----BEGIN CERTIFICATE-----\nMIIB"),
+            fields=proxy.Fields(
+                "proxy.corp.test:8080", ".corp.test", "svc", "-----BEGIN CERTIFICATE-----\nMIIB"
+            ),
             password_typed=True,
             test=proxy.TestPanel("https://osv.test", SOURCES, view=trace.trace_view(FINE, NOW)),
         ),
@@ -150,9 +185,15 @@ PAGES: dict[str, tuple[str, object, str, str]] = {
 BARE: dict[str, tuple[str, object, str]] = {
     "sign-in": (
         "sign-in.html",
-        sign_in.SignInPage("console.corp.test", name="mira.okafor", error="Name or password is wrong."),
+        sign_in.SignInPage(
+            "console.corp.test", name="mira.okafor", error="Name or password is wrong."
+        ),
         "Sign in",
     ),
-    "setup": ("setup.html", setup.SetupPage(True, "t", errors={"password": "It has 4 characters; 12 are needed."}), "Set-up"),
+    "setup": (
+        "setup.html",
+        setup.SetupPage(True, "t", errors={"password": "It has 4 characters; 12 are needed."}),
+        "Set-up",
+    ),
     "setup-bad": ("setup.html", setup.BAD_LINK, "Set-up"),
 }

@@ -6,18 +6,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 from starlette.routing import Route
 
 from garrison.console import accounts as operations
-from garrison.console.accounts import ADMINS, ALL_ROLES, Role
-from garrison.console.pages import text
+from garrison.console.accounts import ADMINS, ALL_ROLES
 from garrison.console.pages.view import Choice, Crumb, Mark, choices, crumbs, link
-from garrison.console.pages.visit import Visit, go, page
+from garrison.console.pages.visit import Visit, field_errors, go, page
 from garrison.console.problems import InvalidFieldsError
-from garrison.errors import GarrisonError, InvalidSettingError
 
 if TYPE_CHECKING:
     from garrison.database.accounts import ApiTokenRow
@@ -120,20 +118,15 @@ def create(visit: Visit) -> Response:
         made = operations.create_token(
             visit.state,
             form.text("name"),
-            cast("Role", role),
-            expires_at=visit.now + timedelta(days=int(days)) if days in dict(LIFETIMES[:-1]) else None,
+            role,
+            expires_at=visit.now + timedelta(days=int(days))
+            if days in dict(LIFETIMES[:-1])
+            else None,
             actor=visit.actor,
             now=visit.now,
         )
-    except (InvalidFieldsError, InvalidSettingError) as error:
-        problems = [error] if isinstance(error, InvalidSettingError) else error.problems
-        wrong = {p.field: f"{text.sentence(p.message)} {p.hint}".strip() for p in problems}
-        return _answer(visit, _context(visit, errors=wrong), status=422)
-    except GarrisonError as error:
-        if error.code != "name.taken":
-            raise
-        wrong = {"name": f"{text.sentence(error.message)} {error.hint}".strip()}
-        return _answer(visit, _context(visit, errors=wrong), status=409)
+    except InvalidFieldsError as error:
+        return _answer(visit, _context(visit, errors=field_errors(error.problems)), status=422)
     new = NewToken(made.row.name, made.secret.reveal(), visit.state.settings.console_url)
     return _answer(visit, _context(visit, new=new))
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from starlette.responses import Response
 from starlette.routing import Route
 
 from garrison.console import images as operations
-from garrison.console.pages.image import highest, package_name
-from garrison.console.pages.images import ImageLine, image_line, loaded_ecosystems
+from garrison.console.pages.image import package_name
+from garrison.console.pages.images import ImageLine, image_lines
 from garrison.console.pages.view import Crumb, crumbs, link, segment
 from garrison.console.pages.visit import Visit, page
 from garrison.findings.finding import Cvss, Severity
+
+if TYPE_CHECKING:
+    from garrison.advisories import Advisory
+    from garrison.database.matches import AdvisoryRow, AffectedPackage
 
 PATH = "/advisories"
 LIMIT = 50
@@ -38,10 +43,12 @@ class AdvisoryPage:
     severity: Severity
     severity_source: str
     summary: str
+    details: str
     aliases: tuple[str, ...]
     records: tuple[str, ...]
     cvss: tuple[Cvss, ...]
     published: str
+    withdrawn: str
     url: str
     packages: tuple[AffectedLine, ...]
     images: int
@@ -59,40 +66,64 @@ def show(visit: Visit) -> Response:
     from garrison.database.images import ImageQuery
 
     found = operations.advisory(visit.state, visit.path("id"))
+    known = found.fleet or from_record(found.record)
+    here = f"{PATH}/{segment(known.id)}"
     cursor = visit.query.get("cursor") or None
     affected = operations.page(
-        visit.state, ImageQuery(limit=LIMIT, cursor=cursor, advisory=found.id)
+        visit.state, ImageQuery(limit=LIMIT, cursor=cursor, advisory=known.id)
     )
-    here = f"{PATH}/{segment(found.id)}"
-    loaded = loaded_ecosystems(visit)
     context = AdvisoryPage(
-        crumbs=crumbs(("Images", "/images"), found.id),
-        id=found.id,
-        severity=found.severity,
-        severity_source=found.severity_source,
-        summary=found.summary,
-        aliases=tuple(a for a in found.aliases if a != found.id),
-        records=tuple(r for r in found.records if r != found.id),
-        cvss=found.cvss,
-        published=found.published[:10],
-        url=web_address(found.url),
-        packages=tuple(
-            AffectedLine(
-                package=package_name(item.package),
-                kind=item.package.distro or item.package.type,
-                version=item.package.version,
-                fixed_in=highest(item.package.type, [item.fixed_in]),
-                images=item.images,
-                href=link("/images", package=item.package.name, q=found.id),
-            )
-            for item in found.packages
-        ),
-        images=found.images,
-        lines=tuple(image_line(row, loaded) for row in affected.items),
+        crumbs=crumbs(("Images", "/images"), known.id),
+        id=known.id,
+        severity=known.severity,
+        severity_source=known.severity_source,
+        summary=known.summary or (found.record.summary if found.record else ""),
+        details=found.record.details if found.record else "",
+        aliases=tuple(a for a in known.aliases if a != known.id),
+        records=tuple(r for r in known.records if r != known.id),
+        cvss=known.cvss,
+        published=known.published[:10],
+        withdrawn=found.record.withdrawn[:10] if found.record else "",
+        url=web_address(known.url),
+        packages=tuple(affected_line(item, known.id) for item in known.packages),
+        images=known.images,
+        lines=image_lines(visit.state, affected.items),
         first_page=here if cursor else "",
         next_page=link(here, cursor=affected.next_cursor) if affected.next_cursor else "",
     )
-    return visit.page("advisory.html", context, title=found.id, here="images")
+    return visit.page("advisory.html", context, title=known.id, here="images")
+
+
+def from_record(record: Advisory | None) -> AdvisoryRow:
+    """What is known of an advisory that nothing in the fleet matches."""
+    from garrison.database.matches import AdvisoryRow
+
+    assert record is not None
+    return AdvisoryRow(
+        id=record.id,
+        aliases=tuple(i for i in record.identifiers if i != record.id),
+        severity=Severity.UNKNOWN,
+        severity_source="",
+        cvss=(),
+        summary=record.summary,
+        url=record.url,
+        published=record.published,
+        records=(record.id,),
+        packages=(),
+        images=0,
+    )
+
+
+def affected_line(item: AffectedPackage, advisory: str) -> AffectedLine:
+    """One package of the fleet that the advisory is about."""
+    return AffectedLine(
+        package=package_name(item.package),
+        kind=item.package.distro or item.package.type,
+        version=item.package.version,
+        fixed_in=item.fixed_in,
+        images=item.images,
+        href=link("/images", q=advisory, package=item.package.name),
+    )
 
 
 def web_address(url: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
@@ -17,14 +17,13 @@ from garrison.console.alerting import ProfileForm
 from garrison.console.pages import text, trace
 from garrison.console.pages.text import ImageName
 from garrison.console.pages.view import Choice, Crumb, Mark, choices, crumbs, link, segment
-from garrison.console.pages.visit import Visit, go, page
-from garrison.console.problems import InvalidFieldsError
-from garrison.errors import GarrisonError
+from garrison.console.pages.visit import Visit, field_errors, go, page
+from garrison.console.problems import ConflictError, InvalidFieldsError
 from garrison.findings.finding import Severity
 from garrison.secret import Secret
 
 if TYPE_CHECKING:
-    from garrison.database.alerts import AlertProfileRow, DeliveryRow
+    from garrison.database.alerts import AlertProfileRow, AttemptRow, DeliveryRow
 
 PATH = "/alerts"
 LIMIT = 50
@@ -46,19 +45,23 @@ STATES = {
 
 @dataclass(frozen=True, slots=True)
 class TestResult:
-    """What came of a test message."""
+    """What came of a test message. view: its way, hop by hop."""
+
+    __test__ = False  # not a test case, whatever pytest thinks of the name
 
     ok: bool
-    status: int
     failure: trace.Failure | None
-    at: datetime
+    view: trace.TraceView
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileLine:
+    """host: of the webhook, the only part of it that is no secret."""
+
     id: str
     name: str
     kind: str
+    host: str
     threshold: str
     enabled: bool
     href: str
@@ -84,6 +87,25 @@ class DeliveryLine:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptLine:
+    number: int
+    at: datetime
+    ok: bool
+    view: trace.TraceView
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryPage:
+    """text: the message as people see it. attempts: the newest first."""
+
+    crumbs: tuple[Crumb, ...]
+    line: DeliveryLine
+    text: str
+    attempts: tuple[AttemptLine, ...]
+    may_change: bool
+
+
+@dataclass(frozen=True, slots=True)
 class AlertsPage:
     profiles: tuple[ProfileLine, ...]
     deliveries: tuple[DeliveryLine, ...]
@@ -101,6 +123,7 @@ class ProfilePage:
     id: str
     heading: str
     name: str
+    host: str
     threshold: tuple[Choice, ...]
     enabled: bool
     errors: Mapping[str, str] = field(default_factory=dict)
@@ -111,6 +134,7 @@ def routes() -> list[Route]:
         page(PATH, show),
         page(f"{PATH}/new", show_new, roles=OPERATORS),
         page(PATH, create, methods=("POST",), roles=OPERATORS),
+        page(f"{PATH}/deliveries/{{id}}", show_delivery),
         page(f"{PATH}/deliveries/{{id}}/retry", retry, methods=("POST",), roles=OPERATORS),
         page(f"{PATH}/{{id}}", show_profile, roles=OPERATORS),
         page(f"{PATH}/{{id}}", change, methods=("POST",), roles=OPERATORS),
@@ -125,7 +149,11 @@ def show(visit: Visit) -> Response:
 
 
 def show_new(visit: Visit) -> Response:
-    return _form(visit, ProfilePage(_crumbs("Add Slack"), "", "Add Slack", "", _thresholds("high"), True))
+    return _form(visit, _new())
+
+
+def _new() -> ProfilePage:
+    return ProfilePage(_crumbs("Add Slack"), "", "Add Slack", "", "", _thresholds("high"), True)
 
 
 def create(visit: Visit) -> Response:
@@ -144,6 +172,7 @@ def show_profile(visit: Visit) -> Response:
         row.id,
         row.name,
         row.name,
+        operations.shown_host(row),
         _thresholds(row.threshold.label),
         row.enabled,
     )
@@ -157,7 +186,7 @@ def change(visit: Visit) -> Response:
     try:
         changed = operations.update_profile(visit.state, profile_id, _typed(visit), visit.actor)
     except InvalidFieldsError as error:
-        return _refused(visit, profile_id, row.name, error)
+        return _refused(visit, profile_id, row.name, error, operations.shown_host(row))
     return go(PATH, say=f"Saved {changed.name}.")
 
 
@@ -171,32 +200,52 @@ async def test(visit: Visit) -> Response:
     """Send a test message now and say what came of it."""
     profile_id = visit.path("id")
     result = await operations.send_test(visit.state, profile_id, visit.actor)
-    outcome = test_result(result, visit.now)
+    row = await run_in_threadpool(operations.profile, visit.state, profile_id)
+    outcome = test_result(result, operations.shown_host(row), datetime.now(UTC))
     if visit.partial:
-        row = await run_in_threadpool(operations.profile, visit.state, profile_id)
         return visit.part("_profile.html", profile=profile_line(row, outcome), may_change=True)
     context = await run_in_threadpool(_context, visit, profile_id, outcome)
     return _answer(visit, context)
+
+
+def show_delivery(visit: Visit) -> Response:
+    """One message, and every attempt to send it."""
+    row = operations.delivery(visit.state, visit.path("id"))
+    host = ""
+    if row.profile_id:
+        host = operations.shown_host(operations.profile(visit.state, row.profile_id))
+    tries = operations.attempts(visit.state, row.id)
+    context = DeliveryPage(
+        crumbs=_crumbs("Delivery"),
+        line=delivery_line(row),
+        text=str(row.payload.get("text", "")),
+        attempts=tuple(attempt_line(item, host) for item in reversed(tries)),
+        may_change=visit.may(*OPERATORS),
+    )
+    return visit.page("alert-delivery.html", context, title="Delivery", here="alerts")
+
+
+def attempt_line(row: AttemptRow, host: str) -> AttemptLine:
+    """One attempt, with the way it took."""
+    result = {"ok": row.ok, "error": row.error, "trace": row.trace or []}
+    return AttemptLine(row.n, row.at, row.ok, trace.attempt_view(host, result, row.at))
 
 
 def retry(visit: Visit) -> Response:
     """Try a delivery again now."""
     try:
         operations.retry_delivery(visit.state, visit.path("id"), visit.actor)
-    except GarrisonError as error:
-        if getattr(error, "status", 500) != 409:
-            raise
+    except ConflictError:
         return go(PATH, say="It has been sent already.")
     return go(PATH, say="It is tried again now.")
 
 
-def test_result(result: Mapping[str, Any], at: datetime) -> TestResult:
+def test_result(result: Mapping[str, Any], host: str, at: datetime) -> TestResult:
     """The outcome of a test message, from the operation's answer."""
     return TestResult(
         ok=bool(result["ok"]),
-        status=int(result.get("status") or 0),
         failure=trace.failure(result.get("error")),
-        at=at,
+        view=trace.attempt_view(host, result, at),
     )
 
 
@@ -206,6 +255,7 @@ def profile_line(row: AlertProfileRow, outcome: TestResult | None = None) -> Pro
         id=row.id,
         name=row.name,
         kind=KINDS.get(row.kind, row.kind),
+        host=operations.shown_host(row),
         threshold=dict(THRESHOLDS)[row.threshold.label],
         enabled=row.enabled,
         href=f"{PATH}/{row.id}",
@@ -234,9 +284,7 @@ def delivery_line(row: DeliveryRow) -> DeliveryLine:
     )
 
 
-def _context(
-    visit: Visit, tested: str = "", outcome: TestResult | None = None
-) -> AlertsPage:
+def _context(visit: Visit, tested: str = "", outcome: TestResult | None = None) -> AlertsPage:
     cursor = visit.query.get("cursor") or None
     found = operations.deliveries(visit.state, LIMIT, cursor)
     lines = tuple(delivery_line(row) for row in found.items)
@@ -263,14 +311,17 @@ def _form(visit: Visit, context: ProfilePage, *, status: int = 200) -> Response:
     )
 
 
-def _refused(visit: Visit, profile_id: str, heading: str, error: InvalidFieldsError) -> Response:
+def _refused(
+    visit: Visit, profile_id: str, heading: str, error: InvalidFieldsError, host: str = ""
+) -> Response:
     form = visit.form
-    wrong = {p.field: f"{text.sentence(p.message)} {p.hint}".strip() for p in error.problems}
+    wrong = field_errors(error.problems)
     context = ProfilePage(
         _crumbs(heading),
         profile_id,
         heading,
         form.text("name"),
+        host,
         _thresholds(form.text("threshold")),
         form.checked("enabled"),
         wrong,

@@ -1,4 +1,4 @@
-"""/network/connections: every outside host that was contacted, the list a firewall team asks for."""
+"""/network/connections: every outside host that was contacted, for the firewall team."""
 
 from __future__ import annotations
 

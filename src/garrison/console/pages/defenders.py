@@ -14,7 +14,8 @@ from garrison.console import fleet as operations
 from garrison.console import proxy as routing
 from garrison.console.accounts import OPERATORS
 from garrison.console.pages.view import Choice, Crumb, Mark, choices, crumbs, link
-from garrison.console.pages.visit import Visit, go, page
+from garrison.console.pages.visit import Visit, field_errors, go, page
+from garrison.console.problems import InvalidFieldsError
 
 if TYPE_CHECKING:
     from garrison.console.fleet import DefenderView
@@ -48,8 +49,8 @@ class DefenderLine:
 @dataclass(frozen=True, slots=True)
 class DefendersPage:
     defenders: tuple[DefenderLine, ...]
+    total: int
     connected: int
-    silent: int
     outdated: int
     may_change: bool
     first_page: str
@@ -115,11 +116,12 @@ def show(visit: Visit) -> Response:
     """The fleet."""
     cursor = visit.query.get("cursor") or None
     found = operations.defenders(visit.state, LIMIT, cursor)
+    counts = operations.counts(visit.state)
     context = DefendersPage(
         defenders=tuple(defender_line(view) for view in found.items),
-        connected=sum(view.connected for view in found.items),
-        silent=sum(not view.connected for view in found.items),
-        outdated=sum(view.outdated for view in found.items),
+        total=counts.total,
+        connected=counts.connected,
+        outdated=counts.out_of_date,
         may_change=visit.may(*OPERATORS),
         first_page=PATH if cursor else "",
         next_page=link(PATH, cursor=found.next_cursor) if found.next_cursor else "",
@@ -138,16 +140,18 @@ def create_token(visit: Visit) -> Response:
     """Make a join token; it is shown in this answer and never again."""
     group, hours = visit.form.text("group"), visit.form.text("lifetime")
     uses = visit.form.text("uses")
-    if len(group) > 100:
-        wrong = {"group": "A group's name has 100 characters at most."}
+    limited, counted = hours in dict(LIFETIMES[:-1]), uses in dict(USES[:-1])
+    try:
+        created = operations.create_join_token(
+            visit.state,
+            group=group,
+            expires_at=visit.now + timedelta(hours=int(hours)) if limited else None,
+            uses=int(uses) if counted else None,
+            actor=visit.actor,
+        )
+    except InvalidFieldsError as error:
+        wrong = field_errors(error.problems)
         return _answer(visit, _add(visit, group=group, errors=wrong), status=422)
-    created = operations.create_join_token(
-        visit.state,
-        group=group,
-        expires_at=visit.now + timedelta(hours=int(hours)) if hours in dict(LIFETIMES[:-1]) else None,
-        uses=int(uses) if uses in dict(USES[:-1]) else None,
-        actor=visit.actor,
-    )
     token = created.text.reveal()
     settings = routing.current(visit.state).settings.as_view()
     script = join_script(visit.state.settings.defender_url, token, settings)

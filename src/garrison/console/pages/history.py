@@ -70,7 +70,7 @@ def show(visit: Visit) -> Response:
 
 def revision_lines(rows: Sequence[ProxyRow], newest: int) -> tuple[RevisionLine, ...]:
     """Each row beside what it changed."""
-    before: list[ProxyRow | None] = [*rows[1:], None]
+    before: list[ProxyRow | None] = [*rows[1:], None][: len(rows)]
     return tuple(
         RevisionLine(
             row.revision,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cmp_to_key
+from functools import cmp_to_key, partial
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
@@ -198,16 +198,16 @@ def routes() -> list[Route]:
 def show(visit: Visit) -> Response:
     """The findings, grouped and narrowed as the address says."""
     view = operations.detail(visit.state, visit.path("digest"))
-    rows = _layers(visit, view)
     findings, cut = _findings(visit, view.image.image.id)
-    context = findings_page(visit.query, view, rows, findings, cut=cut, facts=_facts(visit, view, "findings"))
+    context = findings_page(
+        visit.query, view, findings, cut=cut, facts=_facts(visit, view, "findings")
+    )
     return visit.page("image.html", context, title=str(context.facts.name), here="images")
 
 
 def findings_page(
-    query: Visit | object,
+    query: Mapping[str, str],
     view: ImageView,
-    rows: Sequence[LayerRow],
     findings: Sequence[Finding],
     *,
     cut: bool,
@@ -215,7 +215,7 @@ def findings_page(
 ) -> ImagePage:
     """The context of the findings tab."""
     address = _Address.read(view.image.image.digest, query)
-    numbers = layer_numbers(rows)
+    numbers = layer_numbers(view.layers)
     chosen = [
         f
         for f in findings
@@ -225,13 +225,13 @@ def findings_page(
         and (not address.package or address.package in {f.package.name, f.package.source})
         and (not address.query or _contains(f, address.query))
     ]
-    make = lambda f: line(f, numbers)  # noqa: E731
+    make = partial(line, numbers=numbers)
     grouped = group(chosen, address, make)
     unfixed = next((g for g in grouped if address.group == "fix" and not g.fixed_in), None)
     fixes = [g for g in grouped if g is not unfixed]
     start = address.start if address.group == "none" else 0
     flat = [make(f) for f in chosen[start : start + PAGE]] if address.group == "none" else []
-    slices = layer_lines(rows, findings, numbers, address)
+    slices = layer_lines(view.layers, findings, numbers, address)
     return ImagePage(
         facts=facts,
         layers=slices,
@@ -274,19 +274,15 @@ def findings_page(
 
 def show_packages(visit: Visit) -> Response:
     """What is installed."""
-    from garrison.database import images as stored
-
     view = operations.detail(visit.state, visit.path("digest"))
-    numbers = layer_numbers(_layers(visit, view))
+    numbers = layer_numbers(view.layers)
     words, cursor = visit.query.get("q", "").strip(), visit.query.get("cursor") or None
-    with visit.state.db.read() as c:
-        found = stored.packages(c, view.image.image.id, PAGE, cursor, search=words)
-    here = f"{PATH}/{segment(view.image.image.digest)}/packages"
+    digest = view.image.image.digest
+    found = operations.packages(visit.state, digest, PAGE, cursor, search=words)
+    here = f"{PATH}/{segment(digest)}/packages"
     context = PackagesPage(
         facts=_facts(visit, view, "packages"),
-        packages=tuple(
-            package_line(row.package, numbers, view.image.image.digest) for row in found.items
-        ),
+        packages=tuple(package_line(row.package, numbers, digest) for row in found.items),
         query=words,
         action=here,
         first_page=link(here, q=words) if cursor else "",
@@ -298,7 +294,7 @@ def show_packages(visit: Visit) -> Response:
 def show_skipped(visit: Visit) -> Response:
     """Files that could not be read."""
     view = operations.detail(visit.state, visit.path("digest"))
-    numbers = layer_numbers(_layers(visit, view))
+    numbers = layer_numbers(view.layers)
     context = SkippedPage(
         facts=_facts(visit, view, "skipped"),
         skipped=tuple(skipped_line(item, numbers) for item in view.image.skipped),
@@ -320,8 +316,8 @@ class _Address:
     start: int = 0
 
     @classmethod
-    def read(cls, digest: str, query: object) -> _Address:
-        get: Callable[[str, str], str] = query.get  # type: ignore[attr-defined]
+    def read(cls, digest: str, query: Mapping[str, str]) -> _Address:
+        get = query.get
         chosen, layer, start = get("group", ""), get("layer", ""), get("from", "")
         return cls(
             digest,
@@ -382,7 +378,11 @@ def group(
     """Findings put together as the address says; what removes most and worst comes first."""
     if address.group == "none":
         return []
-    key = {"fix": _fix_key, "package": _package_key, "layer": lambda f: (f.package.layer or f.package.diff_id,)}
+    key = {
+        "fix": _fix_key,
+        "package": _package_key,
+        "layer": lambda f: (f.package.layer or f.package.diff_id,),
+    }
     parts: dict[tuple[str, ...], list[Finding]] = defaultdict(list)
     for finding in findings:
         parts[key[address.group](finding)].append(finding)
@@ -392,7 +392,9 @@ def group(
 
 def _group(part: list[Finding], address: _Address, make: Callable[[Finding], Line]) -> Group:
     first = part[0].package
-    fixed = highest(first.type, (f.match.fixed_in for f in part)) if address.group != "layer" else ""
+    fixed = (
+        highest(first.type, (f.match.fixed_in for f in part)) if address.group != "layer" else ""
+    )
     lines = [make(f) for f in part[:SHOWN]]
     number = lines[0].layer
     counts = count(f.match.severity for f in part)
@@ -506,7 +508,8 @@ def layer_lines(
         lines.append(
             LayerLine(
                 number=number,
-                step=build_step(row.layer.created_by) or text.digest(row.layer.digest or row.layer.diff_id),
+                step=build_step(row.layer.created_by)
+                or text.digest(row.layer.digest or row.layer.diff_id),
                 full_step=row.layer.created_by,
                 digest=row.layer.digest or row.layer.diff_id,
                 size=row.layer.size,
@@ -571,13 +574,6 @@ def _contains(finding: Finding, words: str) -> bool:
         wanted in value.lower()
         for value in (match.id, *match.aliases, package.name, package.source, match.summary)
     )
-
-
-def _layers(visit: Visit, view: ImageView) -> tuple[LayerRow, ...]:
-    from garrison.database import images as stored
-
-    with visit.state.db.read() as c:
-        return stored.layers(c, view.image.image.id)
 
 
 def _findings(visit: Visit, image_id: int) -> tuple[list[Finding], bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
@@ -21,6 +21,7 @@ from garrison.console.pages.visit import Visit, page
 from garrison.findings.finding import Severity
 
 if TYPE_CHECKING:
+    from garrison.console.state import AppState
     from garrison.database.images import ImageQuery, ImageRow, ImageSort
     from garrison.database.scans import ScanRow
 
@@ -89,7 +90,6 @@ class ImagesPage:
     next_page: str
     narrowed: bool
     may_scan: bool
-    matched: datetime | None = field(default=None)
 
 
 def routes() -> list[Route]:
@@ -102,10 +102,9 @@ def show(visit: Visit) -> Response:
 
     query = query_of(visit, ImageQuery)
     found = operations.page(visit.state, query)
-    loaded = loaded_ecosystems(visit)
     context = ImagesPage(
         jobs=jobs(scans.scans(visit.state, limit=50).items, visit.now),
-        images=tuple(image_line(row, loaded) for row in found.items),
+        images=image_lines(visit.state, found.items),
         query=visit.query.get("q", "").strip(),
         package=query.package,
         fixable=query.fixable,
@@ -159,13 +158,13 @@ def severity_of(word: str) -> Severity | None:
         return None
 
 
-def loaded_ecosystems(visit: Visit) -> frozenset[str]:
-    """Names of the ecosystems for which advisories are loaded."""
-    return frozenset(e.name for e in visit.state.intel.status().ecosystems)
+def image_lines(state: AppState, rows: Sequence[ImageRow]) -> tuple[ImageLine, ...]:
+    """Rows in the words of the page, each with why it may not be called clean."""
+    return tuple(image_line(row, operations.warnings(state, row)) for row in rows)
 
 
-def image_line(row: ImageRow, loaded: frozenset[str]) -> ImageLine:
-    """One row, in the words of the page."""
+def image_line(row: ImageRow, warnings: tuple[str, ...]) -> ImageLine:
+    """One row in the words of the page."""
     return ImageLine(
         href=f"{PATH}/{segment(row.digest)}",
         name=text.image_name(row.reference or row.digest),
@@ -174,7 +173,7 @@ def image_line(row: ImageRow, loaded: frozenset[str]) -> ImageLine:
         counts=tuple((severity, row.counts.of(severity)) for severity in WORST_FIRST),
         with_fix=text.share(row.counts.fixable, row.counts.total) if row.counts.total else "",
         scanned_at=row.scanned_at,
-        warnings=row.warnings(loaded),
+        warnings=warnings,
     )
 
 

@@ -65,9 +65,7 @@ def render_problem(request: Request, problem: Problem) -> Response:
     context = problem_page(problem)
     session: Session | None = getattr(request.state, "session", None)
     if session is None:
-        body = view.bare(
-            "problem-bare.html", context, title=context.head, theme=theme_of(request)
-        )
+        body = view.bare("problem-bare.html", context, title=context.head, theme=theme_of(request))
     else:
         now = datetime.now(UTC)
         shell = shells.small(Visit(request, state_of(request), session, Form(), now))

@@ -33,7 +33,13 @@ if TYPE_CHECKING:
 
 PATH = "/manage/system/proxy"
 CRUMBS = crumbs("Manage", "System", "Proxy")
-FIELDS = ("http_proxy", "no_proxy", "ca", "user", "password")
+NAMES = {
+    "http_proxy": "HTTP Proxy",
+    "no_proxy": "No Proxy",
+    "ca": "CA certificates",
+    "user": "User",
+    "password": "Password",
+}
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _SHOWN = 4
 
@@ -128,14 +134,7 @@ class ProxyPage:
     @property
     def error_summary(self) -> str:
         """Which fields are to be corrected, in words."""
-        names = {
-            "http_proxy": "HTTP Proxy",
-            "no_proxy": "No Proxy",
-            "ca": "CA certificates",
-            "user": "User",
-            "password": "Password",
-        }
-        wrong = [name for key, name in names.items() if self.errors.get(key)]
+        wrong = [name for key, name in NAMES.items() if self.errors.get(key)]
         again = " Type the password again: it is never sent back." if self.password_typed else ""
         return f"See {text.words(wrong)}.{again}"
 
@@ -171,7 +170,7 @@ def save(visit: Visit) -> Response:
     except InvalidSettings as error:
         wrong: dict[str, tuple[str, ...]] = {}
         for problem in error.problems:
-            message = text.sentence(problem.message)
+            message = text.sentence(problem.message.removeprefix(f"{NAMES[problem.field]}: "))
             if problem.hint:
                 message = f"{message} {text.sentence(problem.hint)}"
             wrong[problem.field] = (*wrong.get(problem.field, ()), message)
@@ -259,7 +258,7 @@ def _page(
         password_set=bool(shown["password_set"]),
         may_change=visit.may(*ADMINS),
         test=_panel(visit, visit.state.settings.intel_url, CONSOLE, views),
-        warnings={"no_proxy": tuple(text.sentence(w) for w in saved.settings.warnings)},
+        warnings=by_field(saved.settings.warnings),
         outdated=outdated(views),
         fleet_size=len(views),
     )
@@ -282,7 +281,11 @@ def _refused(
     )
     context = _page(visit, saved, fields, frozenset(form.all("ca_remove")))
     return replace(
-        context, errors=errors or {}, warnings={}, stale=stale, password_typed=bool(form.raw("password"))
+        context,
+        errors=errors or {},
+        warnings={},
+        stale=stale,
+        password_typed=bool(form.raw("password")),
     )
 
 
@@ -371,13 +374,15 @@ def origins(shown: Mapping[str, Any], revision: int) -> dict[str, tuple[str, ...
             revision,
             f"{text.plural(count, 'authority', 'authorities')} trusted beside the system's."
             if count
-            else "The system's authorities are trusted. Add the one that your proxy inspects TLS with.",
+            else "The system's authorities are trusted. Add the one your proxy inspects TLS with.",
             bool(count),
         ),
         "user": _origin(
             sources.get("user", ""),
             revision,
-            f"In force: `{shown['user']}`." if shown["user"] else "No user: the proxy is not asked by name.",
+            f"In force: `{shown['user']}`."
+            if shown["user"]
+            else "No user: the proxy is not asked by name.",
             bool(shown["user"]),
         ),
         "password": _origin(
@@ -395,6 +400,17 @@ def _origin(source: str, revision: int, fact: str, is_set: bool) -> tuple[str, .
     if source in {"saved", "console"}:
         return (fact, f"Saved here, revision {revision}.")
     return (fact, f"From `{source}`.")
+
+
+def by_field(warnings: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Warnings beside the field that each names first; about No Proxy where none is named."""
+    found: dict[str, tuple[str, ...]] = {}
+    for warning in warnings:
+        label, colon, rest = warning.partition(": ")
+        key = next((key for key, name in NAMES.items() if colon and name == label), "no_proxy")
+        said = rest if colon and NAMES[key] == label else warning
+        found[key] = (*found.get(key, ()), text.sentence(said))
+    return found
 
 
 def outdated(views: Sequence[DefenderView]) -> tuple[OutdatedGroup, ...]:

@@ -12,9 +12,8 @@ from starlette.routing import Route
 
 from garrison.console import registries as operations
 from garrison.console.accounts import OPERATORS
-from garrison.console.pages import text
 from garrison.console.pages.view import Crumb, crumbs, segment
-from garrison.console.pages.visit import Visit, go, page
+from garrison.console.pages.visit import Visit, field_errors, go, page
 from garrison.console.problems import InvalidFieldsError, NotFoundError
 from garrison.console.proxy import KEEP, Keep
 from garrison.console.registries import RegistryForm
@@ -158,7 +157,7 @@ def _refused(visit: Visit, host: str, error: InvalidFieldsError) -> Response:
         password_set=stored is not None and stored.password is not None,
         plain_http=form.checked("plain_http"),
         ca=form.raw("ca"),
-        errors={p.field: f"{text.sentence(p.message)} {p.hint}".strip() for p in error.problems},
+        errors=field_errors(error.problems),
     )
     return _form(visit, context, status=422)
 

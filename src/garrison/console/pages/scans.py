@@ -16,9 +16,9 @@ from garrison.console.accounts import OPERATORS
 from garrison.console.pages import text, trace
 from garrison.console.pages.text import ImageName
 from garrison.console.pages.view import Choice, Crumb, Mark, choices, crumbs, link, segment
-from garrison.console.pages.visit import Visit, go, htmx_go, page
-from garrison.console.problems import RequestError
-from garrison.errors import GarrisonError, InvalidSettingError
+from garrison.console.pages.visit import Visit, field_errors, go, htmx_go, page
+from garrison.console.problems import InvalidFieldsError, NotFoundError
+from garrison.errors import GarrisonError
 
 if TYPE_CHECKING:
     from garrison.database.scans import ScanRow
@@ -201,11 +201,9 @@ def request(visit: Visit) -> Response:
             defender_id=defender or None,
             actor=visit.actor,
         )
-    except InvalidSettingError as error:
-        errors = {error.field: f"{text.sentence(error.message)} {error.hint}".strip()}
-    except RequestError as error:
-        if error.status != 404:
-            raise
+    except InvalidFieldsError as error:
+        errors = field_errors(error.problems)
+    except NotFoundError:
         errors = {"defender": "This Defender is not there any more. Choose another."}
     else:
         return go(f"{PATH}/{row.id}")
@@ -269,4 +267,4 @@ def _new(
 
 
 def _connected(visit: Visit) -> int:
-    return sum(view.connected for view in fleet.defenders(visit.state, limit=1000).items)
+    return fleet.counts(visit.state).connected

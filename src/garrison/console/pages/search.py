@@ -24,8 +24,18 @@ PAGES = (
     ("Defenders", "/defenders", "shield", "fleet agents nodes"),
     ("Add a Defender", "/defenders/add", "plus", "join token enrol deploy"),
     ("Registries", "/manage/registries", "database", "credentials password docker"),
-    ("Proxy", "/manage/system/proxy", "settings-2", "no proxy ca certificates user password system"),
-    ("Intelligence Stream", "/manage/system/intelligence", "refresh-cw", "advisories osv update feed"),
+    (
+        "Proxy",
+        "/manage/system/proxy",
+        "settings-2",
+        "no proxy ca certificates user password system",
+    ),
+    (
+        "Intelligence Stream",
+        "/manage/system/intelligence",
+        "refresh-cw",
+        "advisories osv update feed",
+    ),
     ("Access", "/manage/access", "users", "api tokens people users"),
     ("Audit log", "/manage/access/audit", "file-text", "changes history who"),
 )

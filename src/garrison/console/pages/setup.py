@@ -13,8 +13,8 @@ from starlette.routing import Route
 
 from garrison.console import accounts, security
 from garrison.console.accounts import MIN_PASSWORD, SetupLinkError
-from garrison.console.pages import text, view
-from garrison.console.pages.visit import Form, theme_of
+from garrison.console.pages import view
+from garrison.console.pages.visit import Form, field_errors, theme_of
 from garrison.console.problems import InvalidFieldsError
 from garrison.console.state import state_of
 from garrison.secret import Secret
@@ -98,8 +98,8 @@ async def complete(request: Request) -> Response:
         set_up = await run_in_threadpool(accounts.is_set_up, state_of(request))
         return _answer(request, DONE if set_up else BAD_LINK, status=403)
     except InvalidFieldsError as error:
-        wrong = {p.field: text.sentence(p.message) for p in error.problems}
-        return _answer(request, SetupPage(True, token, name, wrong), status=422)
+        context = SetupPage(True, token, name, field_errors(error.problems))
+        return _answer(request, context, status=422)
     response = RedirectResponse(AFTER, status_code=303)
     security.set_session_cookie(response, request, signed_in.cookie)
     return response

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from garrison.console import counts, fleet
 from garrison.console.pages import text
 from garrison.console.pages.view import Flash, Mark, Shell
 
@@ -69,5 +70,7 @@ def intel_mark(status: IntelStatus, now: datetime) -> Mark:
     return Mark(shape, f"{name} {age} old", INTELLIGENCE)
 
 
-def _counts(visit: Visit) -> tuple[int | None, int | None]:
-    return None, None
+def _counts(visit: Visit) -> tuple[int, int]:
+    with visit.state.db.read() as c:
+        images = counts.totals(c).images
+    return images, fleet.counts(visit.state).total

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -131,7 +131,6 @@ class TraceView:
     total: float
     at: datetime
     intercepted_by: str = ""
-    retry: bool = field(default=True)
 
 
 def trace_view(result: Mapping[str, Any], at: datetime) -> TraceView:
@@ -148,6 +147,8 @@ def trace_view(result: Mapping[str, Any], at: datetime) -> TraceView:
     url, ok = str(result["url"]), bool(result["ok"])
     route = result.get("route") or {}
     wrong = failure(result.get("error"))
+    if wrong is not None and not wrong.answer:
+        wrong = replace(wrong, answer=raw_answer(result.get("answer")))
     if not ok:
         steps += [
             Hop(name, "skip", "not reached") for name in _missing(steps, url, route.get("proxy"))
@@ -164,6 +165,17 @@ def trace_view(result: Mapping[str, Any], at: datetime) -> TraceView:
         at=at,
         intercepted_by=str(result.get("intercepted_by") or ""),
     )
+
+
+def attempt_view(host: str, result: Mapping[str, Any], at: datetime) -> TraceView:
+    """An attempt of which only the steps are known: whether a proxy was asked is seen in them."""
+    steps = result.get("trace") or ()
+    asked = any(step["hop"] in _AT_PROXY for step in steps)
+    # The first address that was looked up is the proxy's, where there is one.
+    target = str(steps[0].get("target", "")) if asked and steps else ""
+    url = f"https://{host}" if host else "https://destination"
+    route = {"proxy": f"http://{target}" if target else None}
+    return trace_view({**result, "url": url, "route": route}, at)
 
 
 def expected(url: str, proxy: str | None) -> list[str]:

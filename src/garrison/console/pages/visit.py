@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeAlias, cast
@@ -18,8 +18,9 @@ from starlette.routing import Route
 from garrison.console import security
 from garrison.console.accounts import READERS, Role, Session
 from garrison.console.pages import shell as shells
-from garrison.console.pages import view
+from garrison.console.pages import text, view
 from garrison.console.state import AppState, state_of
+from garrison.errors import InvalidSettingError
 
 THEME_COOKIE = "garrison_theme"
 FLASH_COOKIE = "garrison_flash"
@@ -103,8 +104,17 @@ class Visit:
         )
 
     def _flash(self) -> view.Flash | None:
-        text = unquote(self.request.cookies.get(FLASH_COOKIE, ""))[:_FLASH_LENGTH]
-        return view.Flash(text) if text else None
+        said = unquote(self.request.cookies.get(FLASH_COOKIE, ""))[:_FLASH_LENGTH]
+        return view.Flash(said) if said else None
+
+
+def field_errors(problems: Iterable[InvalidSettingError]) -> dict[str, str]:
+    """By field, what is wrong and what to write instead."""
+    wrong: dict[str, str] = {}
+    for problem in problems:
+        said = f"{text.sentence(problem.message)} {text.sentence(problem.hint)}".strip()
+        wrong[problem.field] = f"{wrong[problem.field]} {said}" if problem.field in wrong else said
+    return wrong
 
 
 def theme_of(request: Request) -> str:

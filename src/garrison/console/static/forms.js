@@ -47,7 +47,27 @@ function openError() {
   if (wrong) wrong.focus();
 }
 
+// Controls for readers without script leave; those that need it come.
+function scripted() {
+  for (const element of document.querySelectorAll("[data-no-script]")) element.hidden = true;
+  for (const element of document.querySelectorAll("[data-needs-script]")) element.hidden = false;
+}
+
+// A chosen file is read here and stands in its field, to be seen before it is sent.
+async function readFile(event) {
+  const field = document.getElementById(event.target.dataset.into);
+  const file = event.target.files[0];
+  if (!file) return;
+  const text = await file.text();
+  field.value = field.value.trim() ? `${field.value.trim()}\n${text}` : text;
+  event.target.value = "";
+  field.focus();
+}
+
 export function forms() {
+  scripted();
+  document.addEventListener("htmx:after:swap", scripted);
+  document.addEventListener("change", (event) => { if (event.target.dataset.into) readFile(event); });
   for (const form of document.querySelectorAll("form[data-apply]")) applyAtOnce(form);
   for (const toast of document.querySelectorAll(".toast")) leave(toast);
   document.addEventListener("keydown", slash);

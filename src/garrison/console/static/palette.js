@@ -22,7 +22,7 @@ function move(step) {
 
 function go(newTab) {
   const chosen = dialog.querySelector("[aria-selected=true]");
-  if (!chosen) return;
+  if (!chosen?.dataset.href) return;
   if (newTab) open(chosen.dataset.href, "_blank", "noopener");
   else location.href = chosen.dataset.href;
 }
@@ -43,7 +43,7 @@ export function palette() {
     if (dialog.open) return;
     dialog.showModal();
     input.select();
-    input.dispatchEvent(new Event("input", { bubbles: true }));
+    input.dispatchEvent(new Event("palette-open"));
   };
   for (const button of document.querySelectorAll("[data-palette]")) button.addEventListener("click", show);
   addEventListener("keydown", (event) => {
