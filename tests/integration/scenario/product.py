@@ -32,6 +32,7 @@ class Product:
         self.console: Process | None = None
         self.defender: Process | None = None
         self._token = ""
+        self._starts = 0
 
     def __enter__(self) -> Self:
         password = self.scene.directory / "admin-password"
@@ -59,10 +60,12 @@ class Product:
         }
         if password is not None:
             environment["GARRISON_ADMIN_PASSWORD_FILE"] = str(password)
+        # Each start has logs of its own: an old line must not pass for a new one.
+        self._starts += 1
         self.console = self.scene.start(
             "console",
             [*PROGRAM, "console", "--data", self.data],
-            name="console",
+            name=f"console-{self._starts}",
             env=environment,
         )
         self.console.wait_line("^Console: ", timeout=30)
