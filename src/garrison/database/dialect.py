@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
@@ -15,11 +15,17 @@ def is_postgresql(c: Connection) -> bool:
     return c.dialect.name == "postgresql"
 
 
-def insert_or_ignore(c: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
+Insert: TypeAlias = postgresql.Insert | sqlite.Insert
+
+
+def dialect_insert(on_postgresql: bool, table: Table) -> Insert:
+    """An INSERT with the database's own ON CONFLICT."""
+    return postgresql.insert(table) if on_postgresql else sqlite.insert(table)
+
+
+def insert_or_ignore(c: Connection, table: Table) -> Insert:
     """INSERT … ON CONFLICT DO NOTHING."""
-    if is_postgresql(c):
-        return postgresql.insert(table).on_conflict_do_nothing()
-    return sqlite.insert(table).on_conflict_do_nothing()
+    return dialect_insert(is_postgresql(c), table).on_conflict_do_nothing()
 
 
 def upsert(
@@ -27,17 +33,13 @@ def upsert(
     table: Table,
     keys: Iterable[str],
     changes: Mapping[str, ColumnElement[Any] | Any],
-) -> postgresql.Insert | sqlite.Insert:
+) -> Insert:
     """INSERT … ON CONFLICT (keys) DO UPDATE SET changes."""
-    if is_postgresql(c):
-        return postgresql.insert(table).on_conflict_do_update(
-            index_elements=list(keys), set_=dict(changes)
-        )
-    return sqlite.insert(table).on_conflict_do_update(index_elements=list(keys), set_=dict(changes))
+    return dialect_insert(is_postgresql(c), table).on_conflict_do_update(
+        index_elements=list(keys), set_=dict(changes)
+    )
 
 
 def proposed(c: Connection, table: Table) -> ReadOnlyColumnCollection[str, KeyedColumnElement[Any]]:
     """The values that an `upsert` was to insert, for use in its changes."""
-    if is_postgresql(c):
-        return postgresql.insert(table).excluded
-    return sqlite.insert(table).excluded
+    return dialect_insert(is_postgresql(c), table).excluded

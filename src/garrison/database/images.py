@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 from sqlalchemy import (
@@ -20,7 +21,12 @@ from sqlalchemy import (
 )
 
 from garrison.database import bulk, content, interning
-from garrison.database.dialect import insert_or_ignore, upsert
+from garrison.database.dialect import (
+    dialect_insert,
+    insert_or_ignore,
+    is_postgresql,
+    upsert,
+)
 from garrison.database.page import Keyset, Page
 from garrison.database.tables import (
     advisory_match,
@@ -244,13 +250,21 @@ def _store_image(
         "scanned_at": now,
         "scan_seconds": inventory.duration,
     }
-    statement = upsert(c, image, ["digest"], values).values(
-        digest=clean(inventory.digest), first_seen=now, **values
-    )
-    image_id = int(c.execute(statement.returning(image.c.id)).scalar_one())
+    values |= {"digest": clean(inventory.digest), "first_seen": now}
+    image_id = int(c.execute(_image_upsert(is_postgresql(c)), values).scalar_one())
     empty = dict.fromkeys(COUNTERS, 0) | {"pending": count}
-    c.execute(insert_or_ignore(c, image_stat).values(image_id=image_id, **empty))
+    c.execute(insert_or_ignore(c, image_stat), {"image_id": image_id, **empty})
     return image_id
+
+
+@lru_cache(maxsize=2)
+def _image_upsert(postgresql: bool) -> Any:
+    statement = dialect_insert(postgresql, image)
+    kept = {"id", "digest", "first_seen"}
+    return statement.on_conflict_do_update(
+        index_elements=["digest"],
+        set_={one.name: statement.excluded[one.name] for one in image.c if one.name not in kept},
+    ).returning(image.c.id)
 
 
 def _store_layers(
@@ -261,7 +275,8 @@ def _store_layers(
     before = c.execute(select(*columns).where(mine).order_by(image_layer.c.position)).all()
     if [tuple(row) for row in before] == links:
         return
-    c.execute(delete(image_layer).where(mine))
+    if before:
+        c.execute(delete(image_layer).where(mine))
     names = ("image_id", "position", "layer_id", "set_id")
     bulk.insert_rows(c, image_layer, names, [(image_id, *link) for link in links])
 

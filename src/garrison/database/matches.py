@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Connection,
     Row,
     Select,
     and_,
+    bindparam,
     case,
     delete,
     func,
@@ -25,7 +28,7 @@ from sqlalchemy import (
 )
 
 from garrison.database import bulk, content
-from garrison.database.dialect import proposed, upsert
+from garrison.database.dialect import dialect_insert, is_postgresql
 from garrison.database.images import COUNTERS
 from garrison.database.page import Keyset, Page
 from garrison.database.tables import (
@@ -157,7 +160,7 @@ def put(c: Connection, revision: str, matches: Mapping[int, Sequence[Match]]) ->
         before.update(_lock(c, chunk))
     changed = [i for i in sorted(matches) if before.get(i) != digests[i]]
     rewritten = [i for i in changed if before.get(i, _NOTHING) != digests[i]]
-    for chunk in bulk.chunks(rewritten):
+    for chunk in bulk.chunks([i for i in rewritten if before.get(i, _NOTHING) != _NOTHING]):
         c.execute(delete(match_alias).where(match_alias.c.package_id.in_(chunk)))
         c.execute(delete(advisory_match).where(advisory_match.c.package_id.in_(chunk)))
     rows = [row for i in rewritten for row in encoded[i]]
@@ -178,10 +181,11 @@ def put(c: Connection, revision: str, matches: Mapping[int, Sequence[Match]]) ->
 def recount(c: Connection, image_ids: Iterable[int] | None = None) -> None:
     """Bring the counters of these images up to date; None: of all."""
     if image_ids is None:
-        c.execute(_recount(c, None))
+        c.execute(_recount(is_postgresql(c), everything=True))
         return
+    statement = _recount(is_postgresql(c), everything=False)
     for chunk in bulk.chunks(sorted(set(image_ids))):
-        c.execute(_recount(c, chunk))
+        c.execute(statement, {"image_ids": chunk})
 
 
 def findings(c: Connection, query: FindingQuery) -> Page[FindingRow]:
@@ -356,16 +360,22 @@ _NOTHING = _digest(())
 
 def _lock(c: Connection, package_ids: Sequence[int]) -> dict[int, bytes]:
     """The digests of the packages' matches, which no other transaction changes now."""
-    statement = select(package.c.id).where(package.c.id.in_(package_ids)).order_by(package.c.id)
-    c.execute(statement.with_for_update(key_share=True))
+    if is_postgresql(c):
+        # A statement of its own: joined, the digests would be of before the wait for the lock.
+        mine = select(package.c.id).where(package.c.id.in_(package_ids)).order_by(package.c.id)
+        c.execute(mine.with_for_update(key_share=True))
     digests = select(evaluation.c.package_id, evaluation.c.digest).where(
         evaluation.c.package_id.in_(package_ids)
     )
     return {row.package_id: row.digest for row in c.execute(digests)}
 
 
-def _recount(c: Connection, image_ids: Sequence[int] | None) -> Any:
-    """Counts each set once, then adds up the sets of each image."""
+@lru_cache(maxsize=4)
+def _recount(postgresql: bool, *, everything: bool) -> Any:
+    """Counts each set once, then adds up the sets of each image.
+
+    Kept, since to put it together takes as long as to run it for one image.
+    """
     matched = advisory_match.c.package_id.is_not(None)
 
     def count(condition: ColumnElement[bool], name: str) -> ColumnElement[int]:
@@ -384,9 +394,10 @@ def _recount(c: Connection, image_ids: Sequence[int] | None) -> Any:
         .group_by(set_package.c.set_id)
     )
     wanted: ColumnElement[bool] = true()
-    if image_ids is not None:
-        wanted = image.c.id.in_(image_ids)
-        sets = select(image_layer.c.set_id).where(image_layer.c.image_id.in_(image_ids))
+    if not everything:
+        ids: BindParameter[Any] = bindparam("image_ids", expanding=True)
+        wanted = image.c.id.in_(ids)
+        sets = select(image_layer.c.set_id).where(image_layer.c.image_id.in_(ids))
         per_set = per_set.where(set_package.c.set_id.in_(sets))
     sums = per_set.cte("per_set")
     names = (*COUNTERS, "pending")
@@ -398,9 +409,10 @@ def _recount(c: Connection, image_ids: Sequence[int] | None) -> Any:
         .group_by(image.c.id)
         .order_by(image.c.id)
     )
-    excluded = proposed(c, image_stat)
-    statement = upsert(c, image_stat, ["image_id"], {name: excluded[name] for name in names})
-    return statement.from_select(["image_id", *names], per_image)
+    insert = dialect_insert(postgresql, image_stat)
+    return insert.from_select(["image_id", *names], per_image).on_conflict_do_update(
+        index_elements=["image_id"], set_={name: insert.excluded[name] for name in names}
+    )
 
 
 _BY_SEVERITY = tuple(Severity[name.upper()] for name in COUNTERS[:5])
