@@ -37,8 +37,8 @@ def as_table(report: ScanReport, *, width: int = 100, color: bool = False) -> st
         file=out, width=width, force_terminal=color, no_color=not color, highlight=False
     )
     for warning in report.warnings:
-        console.print(Text(f"warning: {warning}", "bold yellow"), soft_wrap=True)
-    console.print(Text(_heading(report)), soft_wrap=True)
+        console.print(_text(f"warning: {warning}", "bold yellow"), soft_wrap=True)
+    console.print(_text(_heading(report)), soft_wrap=True)
     if report.findings:
         console.print(_table(report))
     if report.inventory.skipped:
@@ -85,13 +85,18 @@ def _cells(finding: Finding) -> list[Text]:
     name = f"{full_name(package)} ({source})" if source else full_name(package)
     return [
         Text(_LETTERS[match.severity], _STYLES[match.severity]),
-        Text(name),
-        Text(package.version),
-        Text(match.fixed_in or "-"),
-        Text(match.id),
-        Text(_short(package.layer or package.diff_id) or "-", "dim"),
+        _text(name),
+        _text(package.version),
+        _text(match.fixed_in or "-"),
+        _text(match.id),
+        _text(_short(package.layer or package.diff_id) or "-", "dim"),
     ]
 
 
 def _short(digest: str) -> str:
     return digest.rpartition(":")[2][:_DIGITS]
+
+
+def _text(text: str, style: str = "") -> Text:
+    """Text as it is: names come from images and must not speak to the terminal."""
+    return Text("".join(char if char.isprintable() else "\ufffd" for char in text), style)

@@ -1,0 +1,59 @@
+"""Advisories in memory: what `match` needs of a store, and no file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from garrison.advisories import Advisory, AffectedRow
+from garrison.advisories.osv import read_record
+from garrison.packages import Package
+from tests.unit.advisories.records import Json, raw
+
+
+class Records:
+    """A `Lookup` over OSV records."""
+
+    revision = "r1"
+    updated_at = "2026-11-24T12:00:00Z"
+
+    def __init__(self, *records: Json, covers: Iterable[str] = ()) -> None:
+        advisories = [read_record(raw(item)).advisory for item in records]
+        self._live = [item for item in advisories if not item.withdrawn]
+        self._covers = {*covers, *(part.ecosystem for item in advisories for part in item.affected)}
+
+    def covers(self, ecosystem: str) -> bool:
+        return ecosystem in self._covers
+
+    def lookup(self, ecosystem: str, names: Iterable[str]) -> Mapping[str, tuple[AffectedRow, ...]]:
+        found: dict[str, tuple[AffectedRow, ...]] = {}
+        wanted = set(names)
+        for advisory in self._live:
+            for part in advisory.affected:
+                if part.ecosystem == ecosystem and part.name in wanted:
+                    found[part.name] = (*found.get(part.name, ()), AffectedRow(advisory, part))
+        return found
+
+    def related(self, identifiers: Iterable[str]) -> Mapping[str, tuple[Advisory, ...]]:
+        return {
+            id: tuple(item for item in self._live if id in item.identifiers) for id in identifiers
+        }
+
+
+def package(type: str, name: str, version: str, **more: Any) -> Package:
+    purl = f"pkg:{type}/{name}@{version}"
+    return Package(
+        type=type,
+        namespace=more.pop("namespace", ""),
+        name=name,
+        version=version,
+        purl=purl,
+        path=more.pop("path", f"lib/{name}"),
+        **more,
+    )
+
+
+def deb(source: str, version: str, distro: str = "Debian:12", binary: str = "") -> Package:
+    return package(
+        "deb", binary or source, version, distro=distro, source=source, source_version=version
+    )
