@@ -32,6 +32,7 @@ Role: TypeAlias = Literal["admin", "operator", "auditor", "ci"]
 ALL_ROLES: Final[tuple[Role, ...]] = ("admin", "operator", "auditor", "ci")
 READERS: Final[tuple[Role, ...]] = ("admin", "operator", "auditor")
 OPERATORS: Final[tuple[Role, ...]] = ("admin", "operator")
+SCANNERS: Final[tuple[Role, ...]] = ("admin", "operator", "ci")
 ADMINS: Final[tuple[Role, ...]] = ("admin",)
 SESSION_SECONDS: Final = 12 * 3600.0
 MIN_PASSWORD: Final = 12

@@ -20,13 +20,13 @@ class Metrics:
         self._requests = Counter(
             "garrison_http_requests",
             "Requests answered.",
-            ["method", "route", "status"],
+            ["method", "endpoint", "status"],
             registry=self._registry,
         )
         self._seconds = Histogram(
             "garrison_http_request_seconds",
             "Time to answer a request.",
-            ["method", "route"],
+            ["method", "endpoint"],
             buckets=_BUCKETS,
             registry=self._registry,
         )
@@ -34,11 +34,11 @@ class Metrics:
             name: Gauge(name, text, registry=self._registry) for name, text in GAUGES.items()
         }
 
-    def request(self, method: str, route: str, status: int, seconds: float) -> None:
+    def request(self, method: str, endpoint: str, status: int, seconds: float) -> None:
         """Count one answered request."""
         method = method if method in _METHODS else "OTHER"
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(method, route).observe(seconds)
+        self._requests.labels(method, endpoint, str(status)).inc()
+        self._seconds.labels(method, endpoint).observe(seconds)
 
     def render(self) -> bytes:
         """The text that Prometheus reads."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 
 from garrison.console import accounts
 from garrison.console.problems import Problem, TokenError, problem, problem_of
@@ -123,34 +124,26 @@ class BodyLimit:
         if announced.isdigit() and int(announced) > self._limit:
             await send_problem(send, _too_large(self._limit))
             return
-        counter = _CountedBody(receive, send, self._limit)
-        try:
-            await self._app(scope, counter.receive, counter.send)
-        except _BodyTooLargeError:
-            if not counter.answered:
-                await send_problem(send, _too_large(self._limit))
+        await self._app(scope, _CountedBody(receive, self._limit), send)
 
 
-class _BodyTooLargeError(Exception):
-    pass
+class _BodyTooLargeError(HTTPException):
+    """An HTTPException, since the framework makes a 400 of any other error in reading a body."""
+
+    def __init__(self) -> None:
+        super().__init__(413, headers={"Connection": "close"})
 
 
 class _CountedBody:
-    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
-        self._receive, self._send, self._limit = receive, send, limit
-        self._seen = 0
-        self.answered = False
+    def __init__(self, receive: Receive, limit: int) -> None:
+        self._receive, self._limit, self._seen = receive, limit, 0
 
-    async def receive(self) -> Message:
+    async def __call__(self) -> Message:
         message = await self._receive()
         self._seen += len(message.get("body", b""))
         if self._seen > self._limit:
             raise _BodyTooLargeError
         return message
-
-    async def send(self, message: Message) -> None:
-        self.answered = True
-        await self._send(message)
 
 
 class ApiToken:
@@ -182,7 +175,7 @@ class ApiToken:
 
 
 class Measured:
-    """Counts requests and their time for `/metrics`, by route and never by full path."""
+    """Counts requests and their time for `/metrics`, by endpoint and never by path."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
@@ -203,8 +196,15 @@ class Measured:
         try:
             await self._app(scope, receive, send_counted)
         finally:
-            route = getattr(scope.get("route"), "path", "other")
-            self._metrics.request(scope["method"], route, status, time.perf_counter() - started)
+            endpoint = endpoint_name(scope.get("endpoint"))
+            self._metrics.request(scope["method"], endpoint, status, time.perf_counter() - started)
+
+
+def endpoint_name(endpoint: object) -> str:
+    """The label of an endpoint: its module and function, `other` where there is none."""
+    name = getattr(endpoint, "__name__", "")
+    module = str(getattr(endpoint, "__module__", "")).rpartition(".")[2]
+    return f"{module}.{name}" if name else "other"
 
 
 def _unknown_host() -> Problem:

@@ -15,7 +15,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from garrison.console import accounts
-from garrison.console.accounts import ADMINS, ALL_ROLES, OPERATORS, READERS, Caller, Role, Session
+from garrison.console.accounts import (
+    ADMINS,
+    ALL_ROLES,
+    OPERATORS,
+    READERS,
+    SCANNERS,
+    Caller,
+    Role,
+    Session,
+)
 from garrison.console.problems import CsrfError, ForbiddenError, NotSignedInError, TokenError
 from garrison.console.state import state_of
 
@@ -25,6 +34,7 @@ __all__ = [
     "CSP",
     "OPERATORS",
     "READERS",
+    "SCANNERS",
     "SESSION_COOKIE",
     "Caller",
     "Session",

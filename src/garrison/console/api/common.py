@@ -14,6 +14,7 @@ from garrison.console.security import (
     ALL_ROLES,
     OPERATORS,
     READERS,
+    SCANNERS,
     Caller,
     require_token,
 )
@@ -53,6 +54,7 @@ State = Annotated[AppState, Depends(_state)]
 Wanted = Annotated[Paging, Depends(_paging)]
 Anyone = Annotated[Caller, Depends(require_token(*ALL_ROLES))]
 Reader = Annotated[Caller, Depends(require_token(*READERS))]
+Scanner = Annotated[Caller, Depends(require_token(*SCANNERS))]
 Operator = Annotated[Caller, Depends(require_token(*OPERATORS))]
 Admin = Annotated[Caller, Depends(require_token(*ADMINS))]
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from garrison.console import scans
-from garrison.console.api.common import Anyone, State, Wanted, failure, item_list
+from garrison.console.api.common import Anyone, Scanner, State, Wanted, failure, item_list
 from garrison.console.api.models import ItemList, ProgressOut, ScanIn, ScanOut
 from garrison.database.scans import ScanRow, ScanState
 
@@ -15,7 +15,7 @@ router = APIRouter(tags=["Scans"], prefix="/scans")
 
 
 @router.post("", status_code=202)
-def request_scan(state: State, caller: Anyone, body: ScanIn, response: Response) -> ScanOut:
+def request_scan(state: State, caller: Scanner, body: ScanIn, response: Response) -> ScanOut:
     """Have an image scanned by a Defender."""
     row = scans.request_scan(
         state,
