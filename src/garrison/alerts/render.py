@@ -62,11 +62,14 @@ def headline(alert: Alert) -> str:
     parts = [f"{count} {severity.label}" for severity, count in alert.fresh_by_severity().items()]
     noun = "finding" if len(alert.findings) == 1 else "findings"
     start = f"{', '.join(parts)} {noun} in "
-    return start + _shorten_reference(alert.image.reference, HEADER_LIMIT - len(start))
+    # No reference has these; a header is not escaped.
+    name = "".join(c if c.isprintable() and c not in "<>" else "?" for c in alert.image.reference)
+    return start + _shorten_reference(name, HEADER_LIMIT - len(start))
 
 
 def escape(text: str) -> str:
-    """`text` as Slack shows it: only three characters are special to it."""
+    """`text` as Slack shows it: three characters are special to it; a name has one line."""
+    text = "".join(char if char.isprintable() else " " for char in text)
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
