@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cmp_to_key, partial
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from garrison.console.pages.images import WORST_FIRST, severity_of, system
 from garrison.console.pages.text import ImageName
 from garrison.console.pages.view import Choice, Crumb, choices, crumbs, link, segment
 from garrison.console.pages.visit import Visit, page
-from garrison.findings.finding import Severity
+from garrison.findings import Severity, full_name
 from garrison.packages.versions import SCHEMES
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ FINDINGS_LIMIT = 20_000
 PAGE = 100
 SHOWN = 10
 ROW = 36.0
+_EVIDENCE = re.compile(r"^(?P<record>\S+): \S+ \S+ \S+ \((?P<rule>.*)\)$")
 _SCHEMES = {"deb": "dpkg", "apk": "apk", "pypi": "pep440", "npm": "semver"}
 _MANAGERS = {"deb": "apt", "apk": "apk", "rpm": "rpm", "pypi": "pip", "npm": "npm"}
 
@@ -53,6 +54,7 @@ class Line:
     fixed_in: str
     layer: int
     path: str
+    because: str
     evidence: str
     severity_source: str
 
@@ -62,7 +64,7 @@ class Group:
     """Findings that belong together: by the change that removes them, a package or a layer.
 
     fixed_in: the version that removes all that can be removed; empty where nothing does.
-    more: address of all, where only the first are shown.
+    several: its lines are about different packages. more: address of all, where only the first are shown.
     """
 
     title: str
@@ -73,6 +75,7 @@ class Group:
     lines: tuple[Line, ...]
     counts: tuple[tuple[Severity, int], ...]
     total: int
+    several: bool = False
     more: str = ""
 
 
@@ -362,14 +365,50 @@ def line(finding: Finding, numbers: dict[str, int]) -> Line:
         severity=match.severity,
         summary=match.summary,
         score=max((c.score for c in match.cvss), default=None),
-        package=package_name(package),
+        package=full_name(package),
         installed=package.version,
         fixed_in=match.fixed_in,
         layer=layer_of(package, numbers),
-        path=package.path,
+        # One database of the distribution holds all its packages: its path says nothing.
+        path="" if package.source else package.path,
+        because=because(match.evidence, match.id),
         evidence=match.evidence,
         severity_source=match.severity_source,
     )
+
+
+def because(evidence: str, advisory: str) -> str:
+    """The rule that matched, in short: `< 3.0.18-1`; the record too where its name is another.
+
+    What is not understood stays as it is; the whole text stands on hover.
+    """
+    said = []
+    for part in evidence.split("; "):
+        found = _EVIDENCE.match(part)
+        if found is None:
+            said.append(part)
+            continue
+        record, rule = found["record"], found["rule"]
+        rule = re.sub(r"^introduced 0, fixed ", "< ", rule)
+        rule = re.sub(r"^introduced 0, last affected ", "≤ ", rule)
+        rule = re.sub(r"^introduced 0, no fix named$", "every version", rule)
+        rule = re.sub(r"^introduced (\S+), fixed ", r"≥ \1, < ", rule)
+        rule = re.sub(r"^introduced (\S+), last affected ", r"≥ \1, ≤ ", rule)
+        rule = re.sub(r"^introduced (\S+), no fix named$", r"≥ \1", rule)
+        said.append(rule if record == advisory else f"{record}: {rule}")
+    return "; ".join(dict.fromkeys(said))
+
+
+def merged(lines: Iterable[Line]) -> list[Line]:
+    """Lines that differ in the package's name alone become one, naming all of them."""
+    together: dict[tuple[object, ...], list[Line]] = {}
+    for item in lines:
+        key = (item.advisory, item.installed, item.fixed_in, item.layer, item.path, item.because)
+        together.setdefault(key, []).append(item)
+    return [
+        replace(same[0], package=text.words(sorted({item.package for item in same})))
+        for same in together.values()
+    ]
 
 
 def group(
@@ -378,11 +417,7 @@ def group(
     """Findings put together as the address says; what removes most and worst comes first."""
     if address.group == "none":
         return []
-    key = {
-        "fix": _fix_key,
-        "package": _package_key,
-        "layer": lambda f: (f.package.layer or f.package.diff_id,),
-    }
+    key = {"fix": _fix_key, "package": _package_key, "layer": _layer_key}
     parts: dict[tuple[str, ...], list[Finding]] = defaultdict(list)
     for finding in findings:
         parts[key[address.group](finding)].append(finding)
@@ -395,7 +430,7 @@ def _group(part: list[Finding], address: _Address, make: Callable[[Finding], Lin
     fixed = (
         highest(first.type, (f.match.fixed_in for f in part)) if address.group != "layer" else ""
     )
-    lines = [make(f) for f in part[:SHOWN]]
+    lines = merged(make(f) for f in part)
     number = lines[0].layer
     counts = count(f.match.severity for f in part)
     manager = _MANAGERS.get(first.type, first.type)
@@ -406,7 +441,7 @@ def _group(part: list[Finding], address: _Address, make: Callable[[Finding], Lin
         title, verb, installed, where = f"Layer {number}" if number else "No layer", "", "", ""
         more = address.link(group="none", layer=number)
     elif address.group == "package":
-        title, verb = package_name(first), ""
+        title, verb = full_name(first), ""
     elif not fixed:
         title, verb, installed, where = "No fix yet", "", "", ""
         more = address.link(group="none")
@@ -416,10 +451,11 @@ def _group(part: list[Finding], address: _Address, make: Callable[[Finding], Lin
         installed=installed,
         fixed_in=fixed,
         where=where,
-        lines=tuple(lines),
+        lines=tuple(lines[:SHOWN]),
         counts=counts,
         total=len(part),
-        more=more if len(part) > SHOWN else "",
+        several=len({item.package for item in lines}) > 1,
+        more=more if len(lines) > SHOWN else "",
     )
 
 
@@ -435,6 +471,10 @@ def _package_key(finding: Finding) -> tuple[str, ...]:
     return (finding.package.purl, finding.package.path if not finding.package.source else "")
 
 
+def _layer_key(finding: Finding) -> tuple[str, ...]:
+    return (finding.package.layer or finding.package.diff_id,)
+
+
 def _rank(item: Group) -> tuple[float, ...]:
     return (*(-n for _, n in item.counts), -item.total)
 
@@ -444,15 +484,8 @@ def upgrade_name(part: Sequence[Finding]) -> str:
     names = sorted({f.package.name for f in part})
     first = part[0].package
     if not first.source or first.source in names or len(names) > 3:
-        return first.source or package_name(first)
+        return first.source or full_name(first)
     return text.words(names)
-
-
-def package_name(package: Package) -> str:
-    """`@types/node` for an npm scope; the distribution's own name stands alone."""
-    if package.namespace and package.type in {"npm", "maven", "golang"}:
-        return f"{package.namespace}/{package.name}"
-    return package.name
 
 
 def version_of(package: Package) -> str:
@@ -552,7 +585,7 @@ def package_line(package: Package, numbers: dict[str, int], digest: str) -> Pack
     number = layer_of(package, numbers)
     owner = f"owned by {package.owner}" if package.owner else package.position
     return PackageLine(
-        name=package_name(package),
+        name=full_name(package),
         version=package.version,
         kind=package.type,
         path=package.path,
