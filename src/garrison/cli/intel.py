@@ -137,19 +137,16 @@ def _ecosystems(option: Sequence[str] | None, environ: Mapping[str, str]) -> tup
 
 def _egress_settings(data: Path, environ: Mapping[str, str]) -> ProxySettings:
     """The Console's saved settings where this machine has a Console, else the environment's."""
+    from garrison.cli.target import Local
     from garrison.egress import settings_from_environment
 
-    environment = settings_from_environment(environ)
-    if not (data / "garrison.db").exists():
-        return environment
+    console = Local(data, environ)
+    if not console.exists:
+        return settings_from_environment(environ)
     from garrison.console import proxy
-    from garrison.database import Database
 
-    database = Database.open(data)
-    try:
-        return proxy.load(database, environment).settings
-    finally:
-        database.close()
+    with console.state(foreign=True) as state:
+        return proxy.current(state).settings
 
 
 # --- what is shown ----------------------------------------------------------------------------
