@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from garrison.packages import Inventory
 
 _MAX_FILE = 4 << 20
+_LOCAL = ("oci:", "docker-archive:", "rootfs:", "docker:")
+_TIMEOUT = 3600.0
+_WAIT = 30.0
+"""Seconds of one wait for the network, of a scan that may take longer."""
 
 Image = Annotated[
     str,
@@ -40,7 +44,10 @@ PlainHttp = Annotated[bool, typer.Option("--plain-http", help="The registry spea
 CaFile = Annotated[
     Path | None, typer.Option("--ca-file", help="PEM, trusted for the registry alone.")
 ]
-Timeout = Annotated[float, typer.Option(help="Seconds of each wait for the network.", min=0.1)]
+Timeout = Annotated[float, typer.Option(help="Seconds for the whole scan.", min=0.1)]
+Data = Annotated[
+    Path | None, typer.Option("--data", envvar="GARRISON_DATA", help="Where the advisories are.")
+]
 Json = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
 Output = Annotated[Path | None, typer.Option("--output", help="Write to a file.")]
 
@@ -115,10 +122,8 @@ def scan(
     password_stdin: PasswordStdin = False,
     plain_http: PlainHttp = False,
     ca_file: CaFile = None,
-    timeout: Timeout = 30.0,
-    data: Annotated[
-        Path | None, typer.Option(envvar="GARRISON_DATA", help="Where the advisories are.")
-    ] = None,
+    timeout: Timeout = _TIMEOUT,
+    data: Data = None,
 ) -> None:
     """List what is vulnerable in an image.
 
@@ -134,13 +139,14 @@ def scan(
     shown = _severities(severity, "--severity")
     folder = data or _data()
     store = AdvisoryStore.open(folder)
-    if store is None:
-        raise NoAdvisoriesError(folder)
     access = _Access(platform, username, password_stdin, plain_http, ca_file, timeout)
+    source = _open(image, access)
     with _progress() as progress:
-        report = scan_image(_open(image, access), store, progress=progress)
+        report = scan_image(source, store, progress=progress, seconds=timeout)
     report = _filtered(report, shown, ignore_unfixed)
     _print(report, "json" if json else format, output)
+    if store is None:
+        raise NoAdvisoriesError(folder)
     if not report.complete:
         raise IncompleteReportError(report)
     if threshold and any(f.match.severity >= min(threshold) for f in report.findings):
@@ -156,14 +162,16 @@ def sbom(
     password_stdin: PasswordStdin = False,
     plain_http: PlainHttp = False,
     ca_file: CaFile = None,
-    timeout: Timeout = 30.0,
+    timeout: Timeout = _TIMEOUT,
+    data: Data = None,
 ) -> None:
-    """List the packages of an image."""
+    """List the packages of an image. Needs no advisories."""
     from garrison.findings.scan import read_image
 
     access = _Access(platform, username, password_stdin, plain_http, ca_file, timeout)
+    source = _open(image, access)
     with _progress() as progress:
-        inventory = read_image(_open(image, access), progress=progress)
+        inventory = read_image(source, progress=progress, seconds=timeout)
     if json:
         document = _sbom_document(inventory)
         if output is None:
@@ -186,10 +194,14 @@ def _open(image: str, access: _Access) -> ImageSource:
     from garrison.images import Access, ImageReference, docker_credentials, open_image
 
     user, password = access.user, ""
+    if access.password_stdin != bool(user):
+        raise InvalidSettingError(
+            "username", "--username and --password-stdin belong together", "Give both, or none."
+        )
     if access.password_stdin:
-        password = sys.stdin.readline().rstrip("\r\n")
-    elif not user and image.partition(":")[0] not in _LOCAL:
-        found = docker_credentials(ImageReference.parse(image).registry, os.environ)
+        password = sys.stdin.readline(_MAX_FILE).rstrip("\r\n")
+    elif not image.startswith(_LOCAL):
+        found = docker_credentials(ImageReference.parse(image).domain, os.environ)
         if found is not None:
             user, password = found.user, found.password.reveal()
     return open_image(
@@ -197,11 +209,24 @@ def _open(image: str, access: _Access) -> ImageSource:
         settings_from_environment(os.environ),
         platform=access.platform,
         access=Access(user, password, access.plain_http, _pem(access.ca_file)),
-        timeout=access.timeout,
+        timeout=min(_WAIT, access.timeout),
+        engine=_engine(os.environ),
     )
 
 
-_LOCAL = ("oci", "docker-archive", "rootfs", "docker")
+def _engine(environ: Mapping[str, str]) -> Path:
+    """The socket of the local engine: DOCKER_HOST as docker reads it."""
+    from garrison.images import ENGINE_SOCKET
+
+    host = environ.get("DOCKER_HOST", "")
+    if not host:
+        return ENGINE_SOCKET
+    kind, _, path = host.partition("://")
+    if kind != "unix" or not path.startswith("/"):
+        raise InvalidSettingError(
+            "DOCKER_HOST", "DOCKER_HOST is not a Unix socket", "Use unix:///PATH, or a registry."
+        )
+    return Path(path)
 
 
 def _pem(path: Path | None) -> str:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 MAX_SECONDS = 3600.0
 """Seconds that reading one image may take."""
 
+MAX_LABELS = 500
+MAX_TEXT = 4096
+"""Characters kept of a label or a build step."""
+
 
 def read_image(
     source: ImageSource,
@@ -50,13 +54,13 @@ def read_image(
 
 def scan_image(
     source: ImageSource,
-    store: AdvisoryStore,
+    store: AdvisoryStore | None,
     *,
     threads: int = 2,
     progress: Progress | None = None,
     seconds: float = MAX_SECONDS,
 ) -> ScanReport:
-    """`read_image`, and the findings in it by the advisories in `store`."""
+    """`read_image`, and the findings in it by the advisories in `store`, if there are any."""
     from garrison.findings.match import match_inventory
 
     inventory = read_image(source, threads=threads, progress=progress, seconds=seconds)
@@ -83,12 +87,16 @@ def _inventory(content: ImageContent, found: Assembled, duration: float) -> Inve
         platform=content.platform,
         os=found.os,
         layers=tuple(
-            Layer(layer.digest, layer.diff_id, layer.size, layer.created_by)
+            Layer(layer.digest, layer.diff_id, layer.size, layer.created_by[:MAX_TEXT])
             for layer in content.layers
         ),
         packages=found.packages,
         skipped=found.skipped,
         unreadable=found.unreadable,
         duration=duration,
-        labels=dict(content.labels),
+        labels={
+            key: value[:MAX_TEXT]
+            for key, value in list(content.labels.items())[:MAX_LABELS]
+            if len(key) <= MAX_TEXT
+        },
     )

@@ -30,9 +30,10 @@ from garrison.images.layers import Entry, FileView, merge
 from garrison.images.manifest import Platform
 from garrison.images.read import ImageContent, ImageSource, LayerInfo, Progress
 from garrison.images.reference import Digest, ImageReference
-from garrison.images.source import Access, RegistryAccess, open_image
+from garrison.images.source import ENGINE_SOCKET, Access, RegistryAccess, open_image
 
 __all__ = [
+    "ENGINE_SOCKET",
     "Access",
     "BadLayerError",
     "BadManifestError",

@@ -11,7 +11,7 @@ import ipaddress
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 import msgspec
@@ -39,7 +39,9 @@ from garrison.images.source import IDENTITY_TOKEN_USER, RegistryAccess
 from garrison.images.stream import Guard
 
 if TYPE_CHECKING:
-    from garrison.egress import Body, ProxySettings
+    from garrison.egress import Body, ConnectionRecord, ProxySettings
+
+Observer: TypeAlias = "Callable[[ConnectionRecord], None]"
 
 MAX_REDIRECTS = 5
 MAX_ANSWER = 1 << 20
@@ -69,8 +71,10 @@ class RegistrySource:
         platform: Platform | None,
         access: RegistryAccess,
         timeout: float,
+        observer: Observer | None = None,
     ) -> None:
         self._image = reference
+        self._observer = observer
         self._settings = settings
         self._platform = platform
         self._access = access
@@ -91,7 +95,9 @@ class RegistrySource:
         guard = Guard(seconds)
         if progress is not None:
             progress(0, 0, "manifest")
-        registry = Registry(self._image, self._settings, self._access, self._timeout)
+        registry = Registry(
+            self._image, self._settings, self._access, self._timeout, observer=self._observer
+        )
         data, media_type, digest = registry.top()
         image = BlobImage(self.reference, registry, data, media_type, digest, self._platform)
         return image.read(wanted, threads=threads, progress=progress, guard=guard)
@@ -110,6 +116,7 @@ class Registry:
         access: RegistryAccess,
         timeout: float,
         *,
+        observer: Observer | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -118,6 +125,7 @@ class Registry:
         self._settings = settings
         self._access = access
         self._timeout = timeout
+        self._observer = observer
         self._clock = clock
         self._lock = threading.Lock()
         self._base = ""
@@ -292,6 +300,7 @@ class Registry:
             headers={"User-Agent": _USER_AGENT, **headers},
             data=data,
             timeout=self._timeout,
+            observer=self._observer,
             extra_ca=self._access.ca,
         )
 

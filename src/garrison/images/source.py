@@ -12,7 +12,9 @@ from garrison.images.read import ImageSource
 from garrison.images.reference import ImageReference
 
 if TYPE_CHECKING:
-    from garrison.egress import ProxySettings
+    from collections.abc import Callable
+
+    from garrison.egress import ConnectionRecord, ProxySettings
 
 ENGINE_SOCKET = Path("/var/run/docker.sock")
 DEFAULT_TIMEOUT = 30.0
@@ -59,12 +61,14 @@ def open_image(
     access: RegistryAccess | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     engine: Path = ENGINE_SOCKET,
+    observer: Callable[[ConnectionRecord], None] | None = None,
 ) -> ImageSource:
     """What `text` names: `oci:DIR`, `docker-archive:FILE`, `rootfs:DIR`, `docker:NAME`, or an
     image in a registry.
 
     Opens nothing yet but looks at folders. platform: `linux/arm64`; empty for this node's.
     timeout: seconds of each wait for the network. engine: the socket of the local engine.
+    observer: told of every connection: to the registry, its token server, its storage.
 
     Raises:
         BadReferenceError: it names nothing.
@@ -89,4 +93,4 @@ def open_image(
     from garrison.images.registry import RegistrySource
 
     reference = ImageReference.parse(text)
-    return RegistrySource(reference, settings, wanted, access or Access(), timeout)
+    return RegistrySource(reference, settings, wanted, access or Access(), timeout, observer)

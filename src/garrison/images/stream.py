@@ -29,6 +29,7 @@ _READ = 256 << 10
 
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
+_END_MARK = b"garrison end mark"
 _ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
 
 
@@ -191,16 +192,58 @@ def decompressed(blob: VerifiedBlob) -> ReadInto:
     if head[:2] == _GZIP:
         return gzip_reader()[1](source, _READ).readinto  # type: ignore[no-any-return]
     if head[:4] == _ZSTD or head[1:4] == _ZSTD_SKIPPABLE:
-        import zstandard
-
-        decompressor = zstandard.ZstdDecompressor(max_window_size=limits.MAX_ZSTD_WINDOW)
-        reader = decompressor.stream_reader(
-            cast(BinaryIO, source),  # it only calls read()
-            read_size=_READ,
-            read_across_frames=True,
-        )
-        return reader.readinto
+        return _unzstd(source)
     return source.readinto
+
+
+class _Marked:
+    """A zstd stream with one more frame at its end."""
+
+    def __init__(self, source: _Replay, frame: bytes) -> None:
+        self._source = source
+        self._frame = frame
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._source.read(size)
+        if not data:
+            data, self._frame = self._frame, b""
+        return data
+
+
+def _unzstd(source: _Replay) -> ReadInto:
+    """The content of the zstd frames in `source`.
+
+    The library takes a stream that ends inside a frame for a whole one, and half a layer would
+    look like a layer with fewer packages. So a frame of ours follows the last one: only where
+    its content comes out, all frames before it were complete.
+    """
+    import zstandard
+
+    frame = zstandard.ZstdCompressor().compress(_END_MARK)
+    decompressor = zstandard.ZstdDecompressor(max_window_size=limits.MAX_ZSTD_WINDOW)
+    inner = decompressor.stream_reader(
+        cast(BinaryIO, _Marked(source, frame)),  # it only calls read()
+        read_size=_READ,
+        read_across_frames=True,
+    )
+    held = b""
+
+    def readinto(buffer: memoryview) -> int:
+        nonlocal held
+        while True:
+            buffer[: len(held)] = held
+            count = inner.readinto(buffer[len(held) :])
+            if not count:
+                if held != _END_MARK:
+                    raise BadLayerError("a layer cannot be decompressed: it ends too early")
+                return 0
+            count += len(held)
+            ready = max(0, count - len(_END_MARK))
+            held = bytes(buffer[ready:count])
+            if ready:
+                return ready
+
+    return readinto
 
 
 def bounded(readinto: ReadInto, blob: VerifiedBlob, guard: Guard) -> ReadInto:

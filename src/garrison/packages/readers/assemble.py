@@ -17,6 +17,8 @@ OS_RELEASE = ("etc/os-release", "usr/lib/os-release")
 DPKG_STATUS = "var/lib/dpkg/status"
 DPKG_STATUS_D = "var/lib/dpkg/status.d"
 DPKG_INFO = "var/lib/dpkg/info"
+MAX_SKIPPED = 1000
+"""Skipped files named one by one."""
 APK_INSTALLED = ("lib/apk/db/installed", "usr/lib/apk/db/installed")
 
 
@@ -54,12 +56,13 @@ class _Assembly:
             if isinstance(entry.facts, Named):
                 self.packages.append(self._named(path, entry, entry.facts))
         self.packages.sort(key=lambda p: (p.type, p.namespace, p.name, p.version, p.path))
-        skipped = tuple(self._skipped())
+        skipped = list(self._skipped())
+        unreadable = [s.path for s in skipped if is_database(s.path) or is_database_folder(s.path)]
         return Assembled(
             self.os,
             tuple(self.packages),
-            skipped,
-            tuple(s.path for s in skipped if is_database(s.path) or is_database_folder(s.path)),
+            _bounded(skipped),
+            tuple(unreadable[:MAX_SKIPPED]),
             self.databases,
         )
 
@@ -169,6 +172,14 @@ class _Assembly:
                 yield Skipped(
                     path, layer.digest or layer.diff_id, entry.facts.code, entry.facts.reason
                 )
+
+
+def _bounded(skipped: list[Skipped]) -> tuple[Skipped, ...]:
+    """An image can hold a million broken files; nobody reads of all of them."""
+    if len(skipped) <= MAX_SKIPPED:
+        return tuple(skipped)
+    more = Skipped("", "", "packages.more_skipped", f"and {len(skipped) - MAX_SKIPPED} more files")
+    return (*skipped[:MAX_SKIPPED], more)
 
 
 def _operating_system(view: FileView) -> OperatingSystem | None:

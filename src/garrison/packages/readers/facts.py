@@ -10,6 +10,7 @@ from garrison.images import FileError
 MAX_FIELD = 512
 """Characters of a name or version; npm allows 214, Debian's longest have 80."""
 
+
 @dataclass(frozen=True, slots=True)
 class Named:
     """A package that a file of its own describes."""
