@@ -64,7 +64,7 @@ class Filled:
 
 
 def fill(state: AppState, now: datetime) -> Filled:
-    """A fleet with findings, failures, work under way, and one image that may not be called clean."""
+    """A fleet with findings, failures, work under way, and an image nothing is known about."""
     advisories.write(state.data, now - timedelta(minutes=6))
     with state.db.write() as c:
         intel.start(c, lease_until=now + timedelta(minutes=1), now=now - timedelta(minutes=6))
@@ -79,7 +79,12 @@ def fill(state: AppState, now: datetime) -> Filled:
     refused = scan(state, "gcr.test/acme-ml/tokenizer:0.21.0", ids[1], now)
     with state.db.write() as c:
         scan_rows.fail(c, refused, REFUSED, now - timedelta(minutes=12))
-    running = scan(state, "harbor.corp.test/search/indexer-with-a-rather-long-name:main-20261121-1904", ids[0], now)
+    running = scan(
+        state,
+        "harbor.corp.test/search/indexer-with-a-rather-long-name:main-20261121-1904",
+        ids[0],
+        now,
+    )
     with state.db.write() as c:
         scan_rows.progress(
             c, running, defender_id=ids[0], done=91_000_000, total=246_000_000,
@@ -172,7 +177,7 @@ def images(state: AppState, ids: list[str], now: datetime) -> list[str]:
 
 def fleet_images() -> list[Inventory]:
     """Seven images: with many findings, with few, clean, and two that nothing is known about."""
-    base = [layer(1, 122_400_000, '/bin/sh -c #(nop) ADD file:5f1a2c3d4e5f in / ')]
+    base = [layer(1, 122_400_000, "/bin/sh -c #(nop) ADD file:5f1a2c3d4e5f in / ")]
     python = [
         *base,
         layer(2, 41_200_000, "RUN /bin/sh -c apt-get install -y krb5-user curl # buildkit"),
@@ -296,10 +301,15 @@ def pypi(at: Layer) -> list[Package]:
     folder = "usr/local/lib/python3.11/site-packages"
     return [
         Package(
-            type="pypi", namespace="", name=name, version=version,
-            purl=f"pkg:pypi/{name}@{version}", layer=at.digest, diff_id=at.diff_id,
+            type="pypi",
+            namespace="",
+            name=name,
+            version=version,
+            purl=f"pkg:pypi/{name}@{version}",
+            layer=at.digest,
+            diff_id=at.diff_id,
             path=f"{folder}/{name}-{version}.dist-info/METADATA",
-        )  # fmt: skip
+        )
         for name, version in versions.items()
     ]
 
@@ -313,10 +323,15 @@ def npm(at: Layer) -> list[Package]:
         scope, slash, name = full.rpartition("/")
         made.append(
             Package(
-                type="npm", namespace=scope if slash else "", name=name, version=version,
-                purl=f"pkg:npm/{full.replace('@', '%40')}@{version}", layer=at.digest,
-                diff_id=at.diff_id, path=f"srv/checkout/node_modules/{full}/package.json",
-            )  # fmt: skip
+                type="npm",
+                namespace=scope if slash else "",
+                name=name,
+                version=version,
+                purl=f"pkg:npm/{full.replace('@', '%40')}@{version}",
+                layer=at.digest,
+                diff_id=at.diff_id,
+                path=f"srv/checkout/node_modules/{full}/package.json",
+            )
         )
     return made
 
@@ -324,7 +339,9 @@ def npm(at: Layer) -> list[Package]:
 def deliveries(state: AppState, now: datetime) -> str:
     """What the scans raised: one sent, one given up, the others tried again."""
     with state.db.write() as c:
-        due = alert_rows.claim(c, limit=20, lease_until=now + timedelta(hours=1), now=now + timedelta(hours=1))
+        due = alert_rows.claim(
+            c, limit=20, lease_until=now + timedelta(hours=1), now=now + timedelta(hours=1)
+        )
         assert len(due) >= 3
         alert_rows.sent(c, due[0].id, now=now, trace=[])
         alert_rows.failed(c, due[1].id, error=REFUSED, now=now, trace=TRACE)

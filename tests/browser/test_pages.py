@@ -1,4 +1,4 @@
-"""Every page, light and dark, wide and narrow: quiet console, kept policy, no sideways scroll, axe."""
+"""Every page, light and dark, wide and narrow: a quiet browser, no sideways scroll, axe."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def violations(page: Page, run: dict[str, Any]) -> list[str]:
     """What axe finds, one line each."""
     found = page.evaluate(
         """async (run) => (await axe.run(document, {runOnly: run})).violations.map(
-            (v) => v.id + ": " + v.nodes.map((n) => n.target + " " + n.failureSummary).join(" | "))""",
+            (v) => `${v.id}: ${v.nodes.map((n) => `${n.target} ${n.failureSummary}`)}`)""",
         run,
     )
     assert isinstance(found, list)

@@ -129,7 +129,6 @@ def proxy_page(**changes: object) -> proxy.ProxyPage:
                     "password": "saved",
                 },
             },
-            41,
         ),
         "revision": 41,
         "saved_at": NOW - timedelta(minutes=38),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 PATH = "/manage/access"
 LIMIT = 100
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 ROLES = (
     ("ci", "Scan in CI"),
     ("auditor", "Look at everything"),
@@ -82,6 +84,7 @@ class AuditLine:
     actor: str
     action: str
     target: str
+    short_target: str
     detail: str
 
 
@@ -152,17 +155,18 @@ def show_audit(visit: Visit) -> Response:
 
 
 def audit_line(row: AuditRow) -> AuditLine:
-    return AuditLine(row.at, row.actor, row.action, row.target, describe(row.detail))
+    short = _UUID.sub(lambda found: f"{found[0][-12:]}", row.target)
+    return AuditLine(row.at, row.actor, row.action, row.target, short, describe(row.detail))
 
 
 def describe(detail: Mapping[str, Any]) -> str:
-    """An audit row's detail in one line: `revision 42; user svc-a, now svc-b`."""
+    """An audit row's detail in one line: `revision: 42; user: svc-a, now svc-b`."""
     parts = []
     for name, value in detail.items():
         if name == "changed" and isinstance(value, Mapping):
             parts += [_change(field_name, change) for field_name, change in value.items()]
         elif value not in (None, "", [], {}):
-            parts.append(f"{name.replace('_', ' ')} {_value(value)}")
+            parts.append(f"{name.replace('_', ' ')}: {_value(value)}")
     return "; ".join(parts)
 
 
@@ -170,17 +174,19 @@ def _change(name: str, change: object) -> str:
     label = name.replace("_", " ")
     if isinstance(change, list) and len(change) == 2:
         old, new = (_value(value) or "nothing" for value in change)
-        return f"{label} {old}, now {new}"
-    return f"{label} {_value(change)}"
+        return f"{label}: {old}, now {new}"
+    return f"{label}: {_value(change)}"
 
 
 def _value(value: object) -> str:
     if isinstance(value, str):
-        return value
+        return re.sub(r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d)[\d:.]*\+00:00$", r"\1 \2 UTC", value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(_value(item) for item in value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_value(item)}" for name, item in value.items())
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -10,11 +10,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from garrison.console import images as operations
-from garrison.console.pages.image import package_name
 from garrison.console.pages.images import ImageLine, image_lines
 from garrison.console.pages.view import Crumb, crumbs, link, segment
 from garrison.console.pages.visit import Visit, page
-from garrison.findings.finding import Cvss, Severity
+from garrison.findings import Cvss, Severity, full_name
 
 if TYPE_CHECKING:
     from garrison.advisories import Advisory
@@ -36,7 +35,7 @@ class AffectedLine:
 
 @dataclass(frozen=True, slots=True)
 class AdvisoryPage:
-    """url: the published record, only if it is an ordinary web address. images: how many have it."""
+    """url: the published record, if it is an ordinary web address. images: how many have it."""
 
     crumbs: tuple[Crumb, ...]
     id: str
@@ -79,7 +78,7 @@ def show(visit: Visit) -> Response:
         severity_source=known.severity_source,
         summary=known.summary or (found.record.summary if found.record else ""),
         details=found.record.details if found.record else "",
-        aliases=tuple(a for a in known.aliases if a != known.id),
+        aliases=tuple(a for a in known.aliases if a not in {known.id, *known.records}),
         records=tuple(r for r in known.records if r != known.id),
         cvss=known.cvss,
         published=known.published[:10],
@@ -117,7 +116,7 @@ def from_record(record: Advisory | None) -> AdvisoryRow:
 def affected_line(item: AffectedPackage, advisory: str) -> AffectedLine:
     """One package of the fleet that the advisory is about."""
     return AffectedLine(
-        package=package_name(item.package),
+        package=full_name(item.package),
         kind=item.package.distro or item.package.type,
         version=item.package.version,
         fixed_in=item.fixed_in,

@@ -107,9 +107,13 @@ class DeliveryPage:
 
 @dataclass(frozen=True, slots=True)
 class AlertsPage:
+    """waiting, given_up: deliveries on this page that failed; cause: of the newest of them."""
+
     profiles: tuple[ProfileLine, ...]
     deliveries: tuple[DeliveryLine, ...]
-    failing: int
+    waiting: int
+    given_up: int
+    cause: trace.Failure | None
     may_change: bool
     first_page: str
     next_page: str
@@ -294,7 +298,9 @@ def _context(visit: Visit, tested: str = "", outcome: TestResult | None = None) 
             for row in operations.profiles(visit.state)
         ),
         deliveries=lines,
-        failing=sum(1 for item in lines if item.failure is not None),
+        waiting=sum(1 for item in lines if item.failure and item.waits),
+        given_up=sum(1 for item in lines if item.failure and not item.waits),
+        cause=next((item.failure for item in lines if item.failure), None),
         may_change=visit.may(*OPERATORS),
         first_page=PATH if cursor else "",
         next_page=link(PATH, cursor=found.next_cursor) if found.next_cursor else "",

@@ -64,7 +64,8 @@ class Group:
     """Findings that belong together: by the change that removes them, a package or a layer.
 
     fixed_in: the version that removes all that can be removed; empty where nothing does.
-    several: its lines are about different packages. more: address of all, where only the first are shown.
+    several: its lines are about different packages.
+    more: address of all, where only the first are shown.
     """
 
     title: str

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, cast
 from starlette.responses import Response
 from starlette.routing import Route
 
+from garrison.console import fleet, scans
 from garrison.console import images as operations
-from garrison.console import scans
 from garrison.console.pages import text
 from garrison.console.pages.scans import Job, job
+from garrison.console.pages.shell import intel_mark
 from garrison.console.pages.text import ImageName
-from garrison.console.pages.view import Choice, choices, link, segment
+from garrison.console.pages.view import Choice, Mark, choices, link, segment
 from garrison.console.pages.visit import Visit, page
 from garrison.findings.finding import Severity
 
@@ -75,7 +76,10 @@ class Sort:
 
 @dataclass(frozen=True, slots=True)
 class ImagesPage:
-    """here: the address of this list, for refreshing it. narrowed: a filter is set."""
+    """here: the address of this list, for refreshing it. narrowed: a filter is set.
+
+    needs: before the first image, what a scan needs and whether it is there.
+    """
 
     jobs: Jobs
     images: tuple[ImageLine, ...]
@@ -90,6 +94,7 @@ class ImagesPage:
     next_page: str
     narrowed: bool
     may_scan: bool
+    needs: tuple[tuple[Mark, str], ...] = ()
 
 
 def routes() -> list[Route]:
@@ -116,8 +121,27 @@ def show(visit: Visit) -> Response:
         next_page=_here(visit, cursor=found.next_cursor) if found.next_cursor else "",
         narrowed=any(visit.query.get(name) for name in ("q", "severity", "package", "fixable")),
         may_scan=visit.may("admin", "operator"),
+        needs=needs(visit) if not found.items else (),
     )
     return visit.page("images.html", context, title="Images", here="images")
+
+
+def needs(visit: Visit) -> tuple[tuple[Mark, str], ...]:
+    """The way out, advisories and a Defender: a first scan says little without any of them."""
+    proxy = visit.state.egress.settings.proxy
+    way = f"Out by {proxy.endpoint}" if proxy else "Out directly"
+    intel = intel_mark(visit.state.intel.status(), visit.now)
+    count = fleet.counts(visit.state).connected
+    defender = Mark(
+        "ok" if count else "warn",
+        f"{text.plural(count, 'Defender')} connected" if count else "No Defender connected",
+        "/defenders",
+    )
+    return (
+        (Mark("ok", way, "/manage/system/proxy"), "How registries and advisories are reached."),
+        (intel, "What is known to be vulnerable."),
+        (defender, "Who pulls the image."),
+    )
 
 
 def jobs_part(visit: Visit) -> Response:
@@ -188,7 +212,9 @@ def system(row: ImageRow) -> str:
 
 def jobs(rows: Sequence[ScanRow], now: datetime) -> Jobs:
     """What is worth showing above the list: scans under way; failed ones until repeated."""
-    active = [row for row in rows if row.state in _ACTIVE]
+    active = sorted(
+        (row for row in rows if row.state in _ACTIVE), key=lambda row: row.state != "running"
+    )
     failed, seen = [], set()
     # Newest first: the latest scan of a reference decides whether its failure still matters.
     for row in rows:

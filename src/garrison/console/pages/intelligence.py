@@ -13,13 +13,14 @@ from starlette.routing import Route
 from garrison.console.accounts import OPERATORS
 from garrison.console.pages import text, trace
 from garrison.console.pages.shell import OLD
-from garrison.console.pages.view import Crumb, crumbs
+from garrison.console.pages.view import Crumb, crumbs, link
 from garrison.console.pages.visit import Visit, go, page
 
 if TYPE_CHECKING:
     from garrison.console.intel import IntelStatus
 
 PATH = "/manage/system/intelligence"
+PATIENCE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,10 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class IntelligencePage:
-    """old: warn about the age. matching: packages still to be looked at with this revision."""
+    """old: warn about the age. matching: packages still to be looked at with this revision.
+
+    follow: seconds to wait for an update that was asked for and has not begun.
+    """
 
     crumbs: tuple[Crumb, ...]
     revision: str
@@ -72,11 +76,14 @@ class IntelligencePage:
     next_update_at: datetime | None
     failure: trace.Failure | None
     may_update: bool
+    follow: int = 0
 
     @property
-    def live(self) -> bool:
-        """Whether something is going on that the page should follow."""
-        return self.running is not None or self.matching > 0
+    def live(self) -> str:
+        """The address to ask in a second while something goes on; empty when nothing does."""
+        if self.running is not None or self.matching > 0:
+            return PATH
+        return link(PATH, follow=self.follow - 1) if self.follow else ""
 
 
 def routes() -> list[Route]:
@@ -89,7 +96,13 @@ def routes() -> list[Route]:
 def show(visit: Visit) -> Response:
     """The state of the stream; htmx asks for its changing part every second of an update."""
     status = visit.state.intel.status()
-    context = intelligence_page(status, visit.now, may_update=visit.may(*OPERATORS))
+    follow = visit.query.get("follow", "")
+    context = intelligence_page(
+        status,
+        visit.now,
+        may_update=visit.may(*OPERATORS),
+        follow=min(int(follow), PATIENCE) if follow.isdecimal() else 0,
+    )
     if visit.partial:
         return visit.part("_intelligence.html", page=context)
     return visit.page(
@@ -100,10 +113,13 @@ def show(visit: Visit) -> Response:
 def update(visit: Visit) -> Response:
     """Start an update, unless one is under way."""
     started = visit.state.intel.request_update(visit.actor)
-    return go(PATH, say="" if started else "An update is under way already.")
+    say = "" if started else "An update is under way already."
+    return go(link(PATH, follow=PATIENCE), say=say)
 
 
-def intelligence_page(status: IntelStatus, now: datetime, *, may_update: bool) -> IntelligencePage:
+def intelligence_page(
+    status: IntelStatus, now: datetime, *, may_update: bool, follow: int = 0
+) -> IntelligencePage:
     """The context of the page."""
     progress = status.progress
     running = None
@@ -136,6 +152,7 @@ def intelligence_page(status: IntelStatus, now: datetime, *, may_update: bool) -
         next_update_at=status.next_update_at,
         failure=trace.failure(status.last_error),
         may_update=may_update,
+        follow=follow,
     )
 
 

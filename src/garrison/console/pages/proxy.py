@@ -251,7 +251,7 @@ def _page(
         crumbs=CRUMBS,
         fields=fields,
         certificates=certificates(shown, removed, visit.now),
-        origins=origins(shown, saved.revision),
+        origins=origins(shown),
         revision=saved.revision,
         saved_at=saved.saved_at,
         saved_by=saved.saved_by,
@@ -350,20 +350,18 @@ def common_name(subject: str) -> str:
     return re.sub(r"\\(.)", r"\1", found.group(1)).strip() if found else subject
 
 
-def origins(shown: Mapping[str, Any], revision: int) -> dict[str, tuple[str, ...]]:
+def origins(shown: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """For each field, what is in force and who said so."""
     sources: Mapping[str, str] = shown["sources"]
     proxy, entries, count = shown["http_proxy"], shown["no_proxy"], len(shown["ca_certificates"])
     return {
         "http_proxy": _origin(
             sources.get("http_proxy", ""),
-            revision,
             f"In force: `{proxy}`." if proxy else "None in force: every connection is direct.",
             bool(proxy),
         ),
         "no_proxy": _origin(
             sources.get("no_proxy", ""),
-            revision,
             f"{text.plural(len(entries), 'entry', 'entries')} in force, reached directly."
             if entries
             else "No entry in force. Names, addresses, CIDR ranges, `*.` and ports are understood.",
@@ -371,7 +369,6 @@ def origins(shown: Mapping[str, Any], revision: int) -> dict[str, tuple[str, ...
         ),
         "ca": _origin(
             sources.get("ca", ""),
-            revision,
             f"{text.plural(count, 'authority', 'authorities')} trusted beside the system's."
             if count
             else "The system's authorities are trusted. Add the one your proxy inspects TLS with.",
@@ -379,7 +376,6 @@ def origins(shown: Mapping[str, Any], revision: int) -> dict[str, tuple[str, ...
         ),
         "user": _origin(
             sources.get("user", ""),
-            revision,
             f"In force: `{shown['user']}`."
             if shown["user"]
             else "No user: the proxy is not asked by name.",
@@ -387,18 +383,17 @@ def origins(shown: Mapping[str, Any], revision: int) -> dict[str, tuple[str, ...
         ),
         "password": _origin(
             sources.get("password", ""),
-            revision,
             "Set; it is never shown." if shown["password_set"] else "",
             bool(shown["password_set"]),
         ),
     }
 
 
-def _origin(source: str, revision: int, fact: str, is_set: bool) -> tuple[str, ...]:
+def _origin(source: str, fact: str, is_set: bool) -> tuple[str, ...]:
     if not is_set or not source:
         return (fact,) if fact else ()
     if source in {"saved", "console"}:
-        return (fact, f"Saved here, revision {revision}.")
+        return (fact, "Saved here.")
     return (fact, f"From `{source}`.")
 
 

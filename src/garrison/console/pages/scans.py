@@ -227,8 +227,7 @@ async def route(visit: Visit) -> Response:
         found = await routing.explain(visit.state, url, "registry", source)
     except GarrisonError as error:
         return visit.part("_explain.html", view=proxy.Explained(url, error=error.message))
-    name = "Console" if source == routing.CONSOLE else "Defender"
-    return visit.part("_explain.html", view=proxy.explained(url, found, name))
+    return visit.part("_explain.html", view=proxy.explained(url, found, "Defender"))
 
 
 def registry_url(reference: str) -> str:
