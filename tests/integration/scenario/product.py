@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlencode
 
 from garrison.cli.target import Local
 from garrison.console import accounts
@@ -32,6 +35,7 @@ class Product:
         self.console: Process | None = None
         self.defender: Process | None = None
         self._token = ""
+        self._cookie = ""
         self._starts = 0
 
     def __enter__(self) -> Self:
@@ -138,6 +142,23 @@ class Product:
         answer = self.call(method, path, body)
         assert answer.status < 300, (method, path, answer.status, answer.body)
         return answer.json() if answer.body else None
+
+    def page(self, path: str) -> str:
+        """The words of a page, as the administrator sees it."""
+        if not self._cookie:
+            form = urlencode({"name": "admin", "password": PASSWORD})
+            self._cookie = self._page("POST", "/sign-in", form.encode()).headers["set-cookie"]
+        shown = self._page("GET", path)
+        assert shown.status == 200, shown.body
+        return html.unescape(re.sub(r"<[^>]*>", " ", shown.body.decode()))
+
+    def _page(self, method: str, path: str, body: bytes | None = None) -> Answer:
+        headers = {"Cookie": self._cookie.partition(";")[0], "Sec-Fetch-Site": "same-origin"}
+        if body is not None:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        return request(
+            self.scene.net, "console", method, CONSOLE + path, headers=headers, body=body
+        )
 
     def save_proxy(self, **changes: Any) -> None:
         wanted = self.scene.settings

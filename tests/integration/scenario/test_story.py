@@ -58,6 +58,9 @@ def _refusal_is_named(product: Product) -> None:
     code, hop = REFUSALS[scene.kind]
     error = product.update(code)["last_error"]
     assert error["hint"]
+    words = product.page("/manage/system/intelligence")
+    for said in (error["message"], error["hint"], code):
+        assert said.lower() in words.lower()
     tested = product.ok("POST", "/egress/test", {"url": scene.feed.url, "purpose": "intel"})
     assert not tested["ok"]
     assert tested["error"]["code"] == code
