@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 
 @pytest.fixture(autouse=True)
-def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     connect = socket.socket.connect
 
     def guarded(self: socket.socket, address: Any) -> None:
@@ -20,4 +19,3 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         raise AssertionError(f"a unit test opened a connection to {address}")
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
-    yield
