@@ -136,6 +136,17 @@ def slack_outcome(
     )
 
 
+def pause(attempts: int, after: float | None, backoff: Backoff) -> timedelta:
+    """How long to leave a destination alone after `attempts` failures.
+
+    Doubles from `first` to `longest`, its upper half random; `after` (Retry-After) is a lower
+    bound, even where it is longer than we would wait.
+    """
+    step = min(backoff.first * 2.0 ** min(max(attempts - 1, 0), 30), backoff.longest)
+    wait = step / 2 + backoff.rng.uniform(0, step / 2)
+    return timedelta(seconds=wait if after is None else max(wait, after))
+
+
 def next_attempt(
     attempts: int,
     created_at: datetime,
@@ -143,17 +154,9 @@ def next_attempt(
     after: float | None,
     backoff: Backoff | None = None,
 ) -> datetime | None:
-    """When to try again after `attempts` failures; None: give up.
-
-    Doubles from `first` to `longest` with full jitter above half; `after` (Retry-After) is a lower
-    bound, even where it is longer than we would wait.
-    """
+    """When to try a message again after `attempts` failures; None: it is too old, give up."""
     backoff = backoff or Backoff()
-    step = min(backoff.first * 2.0 ** min(max(attempts - 1, 0), 30), backoff.longest)
-    wait = step / 2 + backoff.rng.uniform(0, step / 2)
-    if after is not None:
-        wait = max(wait, after)
-    at = now + timedelta(seconds=wait)
+    at = now + pause(attempts, after, backoff)
     return None if (at - created_at).total_seconds() > backoff.give_up else at
 
 

@@ -13,8 +13,17 @@ import structlog
 from starlette.concurrency import run_in_threadpool
 
 from garrison import alerts
-from garrison.alerts.deliver import SEND_TIMEOUT, Backoff, Outcome, Rejected, Retry, Sent
+from garrison.alerts.deliver import (
+    SEND_TIMEOUT,
+    Backoff,
+    Outcome,
+    Rejected,
+    Retry,
+    Sent,
+    pause,
+)
 from garrison.alerts.webhook import webhook_host
+from garrison.console import queries
 from garrison.console.problems import ConflictError, InvalidFieldsError, NotFoundError
 from garrison.console.state import AppState
 from garrison.database import alerts as rows
@@ -361,11 +370,8 @@ class DeliveryService:
         return len(claimed) == room
 
     def _make_due(self) -> None:
-        now = self._clock()
         with self._db.write() as c:
-            for delivery in rows.deliveries(c, 200, state="queued").items:
-                if delivery.attempts and delivery.next_at > now:
-                    rows.retry_now(c, delivery.id, actor="console", now=now)
+            queries.make_due(c, self._clock())
 
     def _claim(self, room: int) -> list[tuple[DeliveryRow, Secret | None]]:
         now = self._clock()
@@ -413,9 +419,8 @@ class DeliveryService:
 
     def _judge(self, destination: _Destination, delivery: DeliveryRow, outcome: Outcome) -> None:
         if isinstance(outcome, Retry):
-            now = self._clock()
-            again = alerts.next_attempt(delivery.attempts, now, now, outcome.after, self._backoff)
-            destination.until, destination.failure = again, outcome
+            wait = pause(delivery.attempts, outcome.after, self._backoff)
+            destination.until, destination.failure = self._clock() + wait, outcome
         else:
             destination.until = destination.failure = None
 

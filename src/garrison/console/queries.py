@@ -1,11 +1,12 @@
-"""Numbers over whole tables, for the metrics and for what is due after a first match."""
+"""Statements over whole tables that belong to no one subject of the database package."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, update
 
 from garrison.database.tables import delivery, evaluation, image, image_stat, package, scan
 
@@ -56,3 +57,10 @@ def packages_behind(c: Connection, revision: str) -> int:
 def image_ids(c: Connection) -> frozenset[int]:
     """Every image."""
     return frozenset(c.execute(select(image.c.id)).scalars())
+
+
+def make_due(c: Connection, now: datetime) -> int:
+    """Let deliveries that wait after a failure be tried now; how many. No person asked: no audit."""
+    waiting = delivery.c.state == "queued"
+    statement = update(delivery).where(waiting, delivery.c.attempts > 0, delivery.c.next_at > now)
+    return c.execute(statement.values(next_at=now)).rowcount
