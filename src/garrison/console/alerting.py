@@ -23,7 +23,7 @@ from garrison.alerts.deliver import (
     pause,
 )
 from garrison.alerts.webhook import webhook_host
-from garrison.console import queries
+from garrison.console import counts
 from garrison.console.problems import ConflictError, InvalidFieldsError, NotFoundError
 from garrison.console.state import AppState
 from garrison.database import alerts as rows
@@ -371,7 +371,7 @@ class DeliveryService:
 
     def _make_due(self) -> None:
         with self._db.write() as c:
-            queries.make_due(c, self._clock())
+            counts.make_due(c, self._clock())
 
     def _claim(self, room: int) -> list[tuple[DeliveryRow, Secret | None]]:
         now = self._clock()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from garrison.console import queries
+from garrison.console import counts
 from garrison.database import defenders
 from garrison.errors import GarrisonError
 
@@ -30,7 +30,7 @@ def gauges(state: AppState, now: datetime) -> Iterator[tuple[str, float]]:
     """The values of `metrics.GAUGES`, read now."""
     revision = state.egress.settings.revision
     with state.db.read() as c:
-        totals = queries.totals(c)
+        totals = counts.totals(c)
         fleet = defenders.counts(c, revision)
     store = state.intel.store()
     age = (now - datetime.fromisoformat(store.updated_at)).total_seconds() if store else -1.0
