@@ -24,7 +24,7 @@ _MAX_LIFE = 3600.0
 _MARGIN = 0.1
 """Part of a token's life that is not used: clocks and slow requests."""
 
-_SCHEME = re.compile(r"\s*,?\s*([A-Za-z][A-Za-z0-9_-]*)(?:\s+|$)")
+_SCHEME = re.compile(r"\s*,?\s*([A-Za-z][A-Za-z0-9_-]*)(?=[\s,]|$)")
 _PARAMETER = re.compile(
     r'\s*,?\s*([A-Za-z][A-Za-z0-9_-]*)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))'
 )

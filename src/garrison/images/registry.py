@@ -162,16 +162,14 @@ class Registry:
         headers = {"Accept": accept or "*/*", "Accept-Encoding": "identity"}
         if start:
             headers["Range"] = f"bytes={start}-"
-        for attempt in range(3):
-            authorization = self._authorization()
-            body = self._follow(url, headers, authorization)
-            # The second time a token may have run out between two requests.
-            if body.status != 401 or attempt == 2:
-                return body
-            challenges = parse_challenges(body.headers.all("WWW-Authenticate"))
-            body.close()
-            self._answer(challenges, authorization)
-        raise AssertionError("unreachable")
+        authorization = self._authorization()
+        body = self._follow(url, headers, authorization)
+        if body.status != 401:
+            return body
+        challenges = parse_challenges(body.headers.all("WWW-Authenticate"))
+        body.close()
+        self._answer(challenges, authorization)
+        return self._follow(url, headers, self._authorization())
 
     def failure(self, body: Body, what: str) -> ImageError:
         """The error for an answer that is not what was asked for; closes `body`."""
@@ -324,11 +322,8 @@ class Registry:
         with self._lock:
             bearer = next((c for c in challenges if c.scheme == "bearer"), None)
             if bearer is not None:
-                current = f"Bearer {self._token.value}" if self._token else ""
-                if failed and failed != current:
+                if self._token and failed != f"Bearer {self._token.value}":
                     return  # another thread has a newer one
-                if failed and self._same_server(bearer) and not self._expired():
-                    raise self._refused("")
                 self._bearer, self._token = bearer, None
                 return
             offered = any(c.scheme == "basic" for c in challenges)
@@ -336,13 +331,6 @@ class Registry:
                 self._basic = True
                 return
             raise self._refused("")
-
-    def _same_server(self, bearer: Challenge) -> bool:
-        known = self._bearer.parameters if self._bearer else {}
-        return all(known.get(key) == bearer.parameters.get(key) for key in ("realm", "service"))
-
-    def _expired(self) -> bool:
-        return self._token is None or self._clock() >= self._token.until
 
     def _fetch_token(self, challenge: Challenge) -> Token:
         url = challenge.token_url(self.image.repository)
