@@ -40,8 +40,8 @@ format: dev ## format and fix what can be fixed
 demo: system ## a whole network on one machine, without internet
 	@exec $(BIN)/python -m lab.demo
 
-bench: system ## what docs/reference/performance.md states
-	@exec $(BIN)/python -m bench
+bench: system ## images taken in and questions answered, on both databases
+	@exec $(BIN)/python -m bench.database --lab
 
 lock: ## requirements/*.txt from pyproject.toml; needs uv on PATH
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" pyproject.toml --extra console --extra cli --extra defender --group build -o requirements/run.txt
