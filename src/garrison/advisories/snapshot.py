@@ -20,11 +20,11 @@ from pathlib import Path
 
 import msgspec
 
-from garrison.advisories.advisory import Advisory
+from garrison.advisories.advisory import Advisory, Affected
 from garrison.advisories.errors import UpdateRunningError
 from garrison.advisories.osv import UnreadableRecordError, read_record
 from garrison.advisories.state import publish
-from garrison.advisories.store import SCHEMA, snapshot_path
+from garrison.advisories.store import PACKED_ABOVE, SCHEMA, snapshot_path
 
 _TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -293,7 +293,7 @@ class _FeedLoad:
         self._db.executemany(
             "INSERT INTO affected VALUES (?, ?, ?, ?, ?)",
             [
-                (entry.ecosystem, entry.name, key, at, msgspec.json.encode(entry))
+                (entry.ecosystem, entry.name, key, at, _packed(entry))
                 for at, entry in enumerate(advisory.affected)
             ],
         )
@@ -325,12 +325,16 @@ class _FeedLoad:
         )
 
 
-def _compact(head: Advisory) -> bytes:
+def _compact(value: Advisory | Affected) -> bytes:
     """JSON without the empty fields."""
-    fields = {
-        name: value for name in Advisory.__slots__ if (value := getattr(head, name)) or name == "id"
-    }
+    fields = {name: found for name in value.__slots__ if (found := getattr(value, name))}
     return msgspec.json.encode(fields)
+
+
+def _packed(entry: Affected) -> bytes:
+    """JSON, deflated where a version list makes it long (it halves the file)."""
+    data = _compact(entry)
+    return zlib.compress(data, 1) if len(data) > PACKED_ABOVE else data
 
 
 def _revision(db: sqlite3.Connection) -> str:

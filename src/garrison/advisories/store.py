@@ -18,6 +18,9 @@ from garrison.advisories.state import UpdateState, read_state
 SCHEMA = 1
 """Raised when the tables or what is read from a record changes: then everything is loaded anew."""
 
+PACKED_ABOVE = 512
+"""Bytes of an entry's JSON above which it is stored deflated; JSON begins with `{`, zlib never."""
+
 _HEAD = msgspec.json.Decoder(Advisory)
 _AFFECTED = msgspec.json.Decoder(Affected)
 _DETAIL = msgspec.json.Decoder(tuple[str, tuple[Reference, ...]])
@@ -176,7 +179,7 @@ class AdvisoryStore:
                 continue
             if record not in heads:
                 heads[record] = _HEAD.decode(head)
-            found.setdefault(name, []).append(AffectedRow(heads[record], _AFFECTED.decode(data)))
+            found.setdefault(name, []).append(AffectedRow(heads[record], _entry(data)))
         return {name: tuple(entries) for name, entries in found.items()}
 
     def related(self, identifiers: Iterable[str]) -> Mapping[str, tuple[Advisory, ...]]:
@@ -213,7 +216,7 @@ class AdvisoryStore:
             _HEAD.decode(head),
             details=details,
             references=references,
-            affected=tuple(_AFFECTED.decode(data) for (data,) in entries),
+            affected=tuple(_entry(data) for (data,) in entries),
         )
 
     def records_of(self, identifier: str) -> list[str]:
@@ -230,6 +233,10 @@ class AdvisoryStore:
             "SELECT feed, id, reason FROM problem WHERE kind = ? ORDER BY feed, id, reason", (kind,)
         )
         return [SkippedRecord(*row) for row in rows]
+
+
+def _entry(data: bytes) -> Affected:
+    return _AFFECTED.decode(data if data[:1] == b"{" else zlib.decompress(data))
 
 
 def _identity(path: Path) -> tuple[int, int, int]:
