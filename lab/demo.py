@@ -200,8 +200,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if given.check:
                 print(f"/healthz: {health}")
                 return 0
-            print("Ctrl-C ends it and removes everything.", flush=True)
             try:
+                print("Ctrl-C ends it and removes everything.", flush=True)
                 for message in demo.watch():
                     print(f"Slack got: {message.text.splitlines()[0]}", flush=True)
             finally:
