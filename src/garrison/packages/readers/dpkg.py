@@ -15,7 +15,7 @@ _FIELD = re.compile(
     rb"^(Package|Status|Architecture|Source|Version):[ \t]*(.*)$", re.MULTILINE | re.IGNORECASE
 )
 _STANZAS = re.compile(rb"\n[ \t\r]*\n")
-_SOURCE = re.compile(r"(\S+)\s*(?:\(([^()]*)\))?")
+_SOURCE = re.compile(r"([^\s()]+)\s*(?:\(([^()]*)\))?")
 _ABSENT = frozenset({"not-installed", "config-files"})
 
 
