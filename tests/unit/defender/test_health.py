@@ -47,7 +47,7 @@ async def test_over_a_socket_and_with_rubbish() -> None:
     port = server.sockets[0].getsockname()[1]
     async with server:
         for sent, expected in ((b"GET /healthz HTTP/1.1\r\n\r\n", b"ok\n"), (b"x" * 20_000, b"")):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)  # noqa: TID251
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(sent)
             try:
                 assert (await reader.read()).endswith(expected)
