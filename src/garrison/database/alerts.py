@@ -312,20 +312,23 @@ def claim(
         and_(delivery_table.c.state == "queued", delivery_table.c.next_at <= now),
         and_(delivery_table.c.state == "sending", delivery_table.c.lease_until <= now),
     )
-    chosen = (
+    # Two statements: PostgreSQL may run a subquery with LIMIT more than once for one UPDATE.
+    chosen = c.execute(
         select(delivery_table.c.id)
         .where(due)
         .order_by(delivery_table.c.next_at, delivery_table.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
-    )
-    taken = c.execute(
-        update(delivery_table)
-        .where(delivery_table.c.id.in_(chosen))
-        .values(state="sending", lease_until=lease_until, attempts=delivery_table.c.attempts + 1)
-        .returning(delivery_table.c.id)
     ).scalars()
-    statement = _select().where(delivery_table.c.id.in_(list(taken)))
+    ids = list(chosen)
+    if not ids:
+        return ()
+    c.execute(
+        update(delivery_table)
+        .where(delivery_table.c.id.in_(ids))
+        .values(state="sending", lease_until=lease_until, attempts=delivery_table.c.attempts + 1)
+    )
+    statement = _select().where(delivery_table.c.id.in_(ids))
     ordered = statement.order_by(delivery_table.c.next_at, delivery_table.c.id)
     return tuple(_delivery(row) for row in c.execute(ordered))
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, or_, select
+from sqlalchemy import ColumnElement, Row, and_, or_, select
 
 from garrison.database.tables import (
     advisory_match,
@@ -17,6 +17,7 @@ from garrison.database.tables import (
     set_package,
 )
 from garrison.database.types import clean
+from garrison.findings import subject_of
 from garrison.packages.package import Inventory, Layer, Package
 
 PACKAGE_COLUMNS = (
@@ -35,8 +36,6 @@ LAYER_COLUMNS = ("digest", "diff_id", "size", "created_by")
 MAX_INDEXED = 512
 """Characters kept of a package's name, version and source: PostgreSQL indexes 2,704 bytes at
 most. The hash is taken before the cut, so that longer ones stay different packages."""
-
-_OWNED_BY_DISTRIBUTION = frozenset({"pypi", "npm"})
 
 NO_LAYER = -1
 """Position of packages in an image that has no layers."""
@@ -166,6 +165,15 @@ def advisory_named(name: str) -> ColumnElement[bool]:
     return or_(advisory_match.c.advisory == name, advisory_match.c.advisory.in_(aliased))
 
 
+def package_named(name: str) -> ColumnElement[bool]:
+    """Packages called so, by their own name or with npm's scope, Maven's group or Go's path."""
+    exact = package.c.name == name
+    namespace, joint, own = name.rpartition(":" if ":" in name else "/")
+    if not joint:
+        return exact
+    return or_(exact, and_(package.c.name == own, package.c.namespace == namespace))
+
+
 def _identity(one: Package) -> tuple[bytes, tuple[str, ...]]:
     row: tuple[str, ...] = (
         one.type,
@@ -189,8 +197,11 @@ def _identity(one: Package) -> tuple[bytes, tuple[str, ...]]:
 
 
 def _counted(one: Package) -> bool:
-    """Whether matches are findings here: what a distribution package owns, it answers for."""
-    return not (one.position == "owned" and one.type in _OWNED_BY_DISTRIBUTION)
+    """Whether matches are findings here: what a distribution package owns, it answers for.
+
+    The matches themselves are of the package version, wherever it is, and know no position.
+    """
+    return one.position != "owned" or subject_of(one) is not None
 
 
 def _layer(one: Layer) -> tuple[bytes, tuple[Any, ...]]:

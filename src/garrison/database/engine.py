@@ -6,6 +6,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias, cast
@@ -274,8 +275,8 @@ def _configure_sqlite(engine: Engine, *, begin: str, pragmas: tuple[str, ...]) -
     def connect(connection: sqlite3.Connection, record: object) -> None:
         # The driver's own guesses about when to begin a transaction are switched off.
         connection.isolation_level = None
+        _enter_wal(connection)
         for pragma in (
-            "journal_mode = WAL",
             "synchronous = NORMAL",
             # 40 MB: an image touches a hundred index pages, which the next ones touch again.
             "wal_autocheckpoint = 10000",
@@ -290,6 +291,23 @@ def _configure_sqlite(engine: Engine, *, begin: str, pragmas: tuple[str, ...]) -
     @event.listens_for(engine, "begin")
     def start(c: Connection) -> None:
         c.exec_driver_sql(begin)
+
+
+def _enter_wal(connection: sqlite3.Connection) -> None:
+    """Write-ahead logging, which the file then keeps.
+
+    SQLite does not wait for the lock that the first change needs, so programs that start at once
+    on a new file would fail.
+    """
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").close()
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
 
 
 def _postgresql_engines(url: URL) -> tuple[Engine, Engine]:

@@ -166,7 +166,8 @@ class ImageQuery:
     """search: part of a reference, or the beginning of a digest.
 
     min_severity: only images with a finding at or above it. fixable: with one that has a fix.
-    advisory: id or alias; package: exact name. sort: `severity` and `scanned` descend.
+    advisory: id or alias; package: exact name, with its scope or without.
+    sort: `severity` and `scanned` descend.
     """
 
     limit: int = 50
@@ -426,7 +427,7 @@ def _conditions(query: ImageQuery) -> Iterator[ColumnElement[bool]]:
     if query.fixable:
         yield image_stat.c.fixable > 0
     if query.package:
-        yield image.c.id.in_(holding(package.c.name == query.package))
+        yield image.c.id.in_(holding(content.package_named(query.package)))
     if query.advisory:
         matched = select(advisory_match.c.package_id).where(content.advisory_named(query.advisory))
         yield image.c.id.in_(holding(package.c.id.in_(matched), set_package.c.counted))

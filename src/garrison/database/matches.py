@@ -62,7 +62,8 @@ class FindingRow:
 class FindingQuery:
     """image_id: of one image; None: of the whole fleet. severities: only these, empty: all.
 
-    package: exact name. advisory: id or alias. fixable: only those with a fixed version.
+    package: exact name, with its scope or without. advisory: id or alias.
+    fixable: only those with a fixed version.
     """
 
     image_id: int | None = None
@@ -295,7 +296,7 @@ def _conditions(query: FindingQuery) -> Iterator[ColumnElement[bool]]:
     if query.severities:
         yield advisory_match.c.severity.in_([int(s) for s in query.severities])
     if query.package:
-        yield package.c.name == query.package
+        yield content.package_named(query.package)
     if query.advisory:
         yield content.advisory_named(query.advisory)
     if query.fixable:

@@ -119,7 +119,8 @@ def claim(
     No scan goes to two Defenders. lease_until: when it counts as lost unless `progress` extends
     it.
     """
-    chosen = (
+    # Two statements: PostgreSQL may run a subquery with LIMIT more than once for one UPDATE.
+    chosen = c.execute(
         select(scan.c.id)
         .where(
             scan.c.state == "queued",
@@ -128,10 +129,13 @@ def claim(
         .order_by(scan.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
-    )
-    taken = c.execute(
+    ).scalars()
+    ids = list(chosen)
+    if not ids:
+        return []
+    c.execute(
         update(scan)
-        .where(scan.c.id.in_(chosen), scan.c.state == "queued")
+        .where(scan.c.id.in_(ids))
         .values(
             state="running",
             claimed_by=defender_id,
@@ -142,11 +146,8 @@ def claim(
             total=0,
             step="",
         )
-        .returning(scan.c.id)
-    ).scalars()
-    return [
-        _row(r) for r in c.execute(_select().where(scan.c.id.in_(list(taken))).order_by(scan.c.id))
-    ]
+    )
+    return _by_ids(c, ids)
 
 
 def progress(
@@ -243,11 +244,7 @@ def requeue_lost(
         }
         c.execute(update(scan).where(scan.c.id.in_(over)).values(_failure(error, now)))
     ids = again + over
-    if not ids:
-        return ()
-    return tuple(
-        _row(r) for r in c.execute(_select().where(scan.c.id.in_(ids)).order_by(scan.c.id))
-    )
+    return tuple(_by_ids(c, ids)) if ids else ()
 
 
 def defender_removed(c: Connection, defender_id: str, now: datetime) -> None:
@@ -284,6 +281,11 @@ def _exists(c: Connection, scan_id: str) -> bool:
     if c.execute(select(scan.c.id).where(scan.c.id == scan_id)).one_or_none() is None:
         raise NotFoundError("scan", scan_id)
     return False
+
+
+def _by_ids(c: Connection, ids: list[str]) -> list[ScanRow]:
+    statement = _select().where(scan.c.id.in_(ids)).order_by(scan.c.id)
+    return [_row(row) for row in c.execute(statement)]
 
 
 def _select() -> Select[Any]:

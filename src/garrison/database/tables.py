@@ -189,8 +189,8 @@ package_set = Table(
 )
 
 # n: place in the set's sorted content, so that the path need not be in an index.
-# counted: whether matches of the package are findings here. A Python or npm package that a
-# distribution package owns is the distribution's to fix: its findings are that package's.
+# counted: whether matches of the package are findings here. A Python or npm package, or the like,
+# that a distribution package owns is the distribution's to fix: its findings are that package's.
 set_package = Table(
     "set_package",
     metadata,
