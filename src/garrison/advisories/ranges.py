@@ -154,6 +154,8 @@ def _equal_listed(affected: Affected, installed: Any, scheme: Scheme) -> bool:
     Lists run to many hundred entries: only those whose first number is that of the installed
     version can be equal, and only those are parsed.
     """
+    if not affected.versions:
+        return False
     first = _first_number(str(installed.release[0]) if scheme.name == "pep440" else "")
     if scheme.name == "pep440":
         installed = python_versions.public(installed)
