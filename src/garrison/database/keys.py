@@ -63,14 +63,24 @@ class Key:
             return cls._load(path)
         except FileNotFoundError:
             made = cls._create(path)
+        try:
             return cls(cls._load(path).value, created=made)
+        except FileNotFoundError:
+            raise KeyFileError(f"{path} is a link to nothing", _RESTORE) from None
 
     @classmethod
     def _load(cls, path: Path) -> Key:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        with open(descriptor, "rb") as file:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise KeyFileError(f"{path} cannot be read: {error.strerror}", _RESTORE) from None
+        try:
             _check_owner(path, os.fstat(descriptor))
-            text = file.read(_MAX_FILE + 1).decode("ascii", "replace").strip()
+            text = os.read(descriptor, _MAX_FILE + 1).decode("ascii", "replace").strip()
+        finally:
+            os.close(descriptor)
         if not text.startswith(_HEADER):
             raise _no_key(path)
         try:
