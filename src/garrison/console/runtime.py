@@ -188,6 +188,7 @@ def _log_start(state: AppState) -> None:
     _log.info(
         "console started",
         url=settings.console_url,
+        port=settings.listen.port,
         gateway=settings.defender_url,
         data=str(settings.data),
         database=state.db.kind,

@@ -17,7 +17,7 @@ from garrison.findings.finding import Severity
 from garrison.packages import Inventory, Layer, OperatingSystem, Package
 from garrison.secret import Secret
 from tests.unit.advisories.records import cvss, entry, load, record, until
-from tests.unit.console.harness import Client
+from tests.unit.console.harness import Client, later
 
 WEBHOOK = "https://hooks.slack.test/services/T0/B0/c4n4ry"
 HIGH = "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:N/A:N"
@@ -275,7 +275,7 @@ async def test_over_the_api(client: Client) -> None:
 
 async def test_lists_are_paged(client: Client) -> None:
     for number in range(7):
-        scans.request_scan(client.state, f"debian:{number}", actor="ada")
+        scans.request_scan(client.state, f"debian:{number}", actor="ada", now=later(number))
 
     seen: list[str] = []
     path = "/api/v1/scans?limit=3"
