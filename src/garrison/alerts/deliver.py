@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from garrison.alerts.webhook import webhook_host
 from garrison.egress import EgressError
+from garrison.errors import GarrisonError
 from garrison.secret import Secret
 
 if TYPE_CHECKING:
@@ -95,6 +96,10 @@ async def send_slack(
     except EgressError as error:
         steps = tuple(error.trace.as_list()) if error.trace else ()
         return Retry(_public(error.as_failure(), webhook), trace=steps)
+    except GarrisonError as error:
+        # An address that egress does not take stays so.
+        found = {"code": error.code, "message": error.message, "hint": error.hint, "who": "you"}
+        return Rejected(_public({**found, "hop": ""}, webhook))
     return slack_outcome(answer.status, answer.headers, answer.body, webhook_host(webhook), now)
 
 

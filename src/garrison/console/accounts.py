@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import secrets
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from garrison.console.problems import (
     TooManyAttemptsError,
 )
 from garrison.console.state import AppState
+from garrison.database import DatabaseError
 from garrison.database import accounts as rows
 from garrison.database import audit as audit_rows
 from garrison.database.accounts import ApiTokenRow, SessionRow, UserRow
@@ -219,7 +221,8 @@ def session(state: AppState, cookie: str, now: datetime) -> Session | None:
     if row is None:
         return None
     if now - row.last_seen > _TOUCH:
-        with state.db.write() as c:
+        # A busy database is no reason to turn somebody away.
+        with contextlib.suppress(DatabaseError), state.db.write() as c:
             end = now + timedelta(seconds=SESSION_SECONDS)
             rows.touch_session(c, row.id, expires_at=end, now=now)
     return _session(row, hashed)
@@ -320,7 +323,7 @@ def authenticate_token(state: AppState, token: str, now: datetime) -> Caller | N
     if row is None or row.role not in ALL_ROLES:
         return None
     if row.last_used_at is None or now - row.last_used_at > _TOUCH:
-        with state.db.write() as c:
+        with contextlib.suppress(DatabaseError), state.db.write() as c:
             rows.touch_api_token(c, row.id, now)
     return Caller(row.name, row.role)
 

@@ -38,6 +38,7 @@ from garrison.secret import Secret
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from garrison.advisories import AdvisoryStore
     from garrison.database import Database
     from garrison.egress.http import EgressClient
 
@@ -197,7 +198,9 @@ def retry_delivery(state: AppState, delivery_id: str, actor: str) -> DeliveryRow
     return row
 
 
-def raise_alerts(c: Connection, public_url: str, image_id: int, now: datetime) -> int:
+def raise_alerts(
+    c: Connection, public_url: str, image_id: int, now: datetime, store: AdvisoryStore | None
+) -> int:
     """Queue what the profiles are to be told of this image; how many messages.
 
     In the transaction that made the findings: an alert is lost with its cause or not at all.
@@ -208,11 +211,19 @@ def raise_alerts(c: Connection, public_url: str, image_id: int, now: datetime) -
     detail = images.by_id(c, image_id)
     if detail is None:
         return 0
+    covered = frozenset(
+        name for name in detail.image.ecosystems if store is not None and store.covers(name)
+    )
     queued = 0
     for each in enabled:
         found = rows.fresh(c, each, image_id)
         alert = alerts.alert_for(
-            _image(detail), each.threshold, [r.finding for r in found], _counts(detail), now
+            _image(detail),
+            each.threshold,
+            [r.finding for r in found],
+            _counts(detail),
+            now,
+            detail.image.warnings(covered),
         )
         if alert is not None:
             rows.record_alert(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from starlette.concurrency import run_in_threadpool
 
-from garrison.advisories import AdvisoryStore, UpdateRunningError
+from garrison.advisories import AdvisoryStore, SnapshotError
 from garrison.console import matcher
 from garrison.database import audit
 from garrison.database import intel as rows
@@ -140,6 +140,8 @@ class IntelService:
         self._requested = False
         self._failures = 0
         self._next_at: datetime | None = None
+        self._damaged = False
+        self._stopping = threading.Event()
         self._matched = ""
         self._matching = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -210,9 +212,12 @@ class IntelService:
     async def run(self) -> None:
         """Update on schedule and match after it, until cancelled."""
         self._loop = asyncio.get_running_loop()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._repeat(self._update_when_due, 30.0))
-            group.create_task(self._repeat(self._match_when_behind, _FOLLOW_SECONDS))
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._repeat(self._update_when_due, 30.0))
+                group.create_task(self._repeat(self._match_when_behind, _FOLLOW_SECONDS))
+        finally:
+            self._stopping.set()
 
     async def _repeat(self, what: Callable[[], Coroutine[Any, Any, None]], longest: float) -> None:
         event = asyncio.Event()
@@ -259,6 +264,10 @@ class IntelService:
         keeper = asyncio.create_task(self._note_progress())
         try:
             failure = await self._fetch()
+        except asyncio.CancelledError:
+            # Else the next start would wait until the lease is over.
+            self._finish(_STOPPED)
+            raise
         finally:
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
@@ -285,8 +294,6 @@ class IntelService:
                 ecosystems=self._names,
                 progress=self._moved,
             )
-        except UpdateRunningError as error:
-            return _failure(error)
         except GarrisonError as error:
             return _failure(error)
         except Exception:
@@ -359,11 +366,17 @@ class IntelService:
         """The snapshot on disk; another process may have replaced it."""
         with self._lock:
             held = self._loaded
-            store = held.store.reopened() if held else AdvisoryStore.open(self._data)
-            if store is None:
-                return None
-            if held is None or store is not held.store:
-                self._loaded = held = _load(store)
+            try:
+                store = held.store.reopened() if held else AdvisoryStore.open(self._data)
+                if store is not None and (held is None or store is not held.store):
+                    self._loaded = held = _load(store)
+            except SnapshotError as error:
+                # Damaged, or of another version: the next update makes a new one.
+                if not self._damaged:
+                    _log.error("advisories not readable", code=error.code, message=error.message)
+                self._damaged = True
+            else:
+                self._damaged = False
             return held
 
     async def _match_when_behind(self) -> None:
@@ -380,10 +393,26 @@ class IntelService:
     def _match(self, store: AdvisoryStore) -> int:
         def left(count: int) -> None:
             self._matching = count
+            if self._stopping.is_set():
+                raise _Stopped
 
-        alerts = matcher.match_known(self._db, store, self._public_url, self._clock, left)
+        try:
+            alerts = matcher.match_known(self._db, store, self._public_url, self._clock, left)
+        except _Stopped:
+            return 0
         self._matched, self._matching = store.revision, 0
         return alerts
+
+
+class _Stopped(Exception):
+    """The Console ends while packages are matched; the next start goes on."""
+
+
+_STOPPED = {
+    "code": "intel.stopped",
+    "message": "the Console was stopped during the update",
+    "hint": "It goes on where it was when the Console starts again.",
+}
 
 
 def _load(store: AdvisoryStore) -> _Loaded:

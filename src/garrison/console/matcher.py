@@ -39,6 +39,7 @@ def match_known(
 ) -> int:
     """Match every package that was not matched with `store`, then count all images anew.
 
+    left: told after each batch how many packages are left; what it raises ends the work.
     Images that were scanned before any advisory could be asked get their alerts here; a crash in
     between loses nothing, since the revision is noted last. How many alerts were queued.
     """
@@ -62,7 +63,7 @@ def match_known(
             affected = images.with_packages(c, changed)
         else:
             affected = counts.image_ids(c)
-    alerts = _recount(db, affected, public_url, clock)
+    alerts = _recount(db, store, affected, public_url, clock)
     with db.write() as c:
         intel.matched(c, store.revision)
     if changed:
@@ -76,7 +77,11 @@ def _unmatched(db: Database, store: AdvisoryStore, after: int) -> list[tuple[int
 
 
 def _recount(
-    db: Database, affected: Iterable[int], public_url: str, clock: Callable[[], datetime]
+    db: Database,
+    store: AdvisoryStore,
+    affected: Iterable[int],
+    public_url: str,
+    clock: Callable[[], datetime],
 ) -> int:
     alerts = 0
     ids = sorted(affected)
@@ -86,5 +91,5 @@ def _recount(
             pending = counts.pending_images(c, part)
             matches.recount(c, part)
             for image_id in sorted(pending - counts.pending_images(c, pending)):
-                alerts += alerting.raise_alerts(c, public_url, image_id, clock())
+                alerts += alerting.raise_alerts(c, public_url, image_id, clock(), store)
     return alerts

@@ -104,7 +104,7 @@ def ingest(state: AppState, defender_id: str, scan_id: str, inventory: Inventory
         stored = images.store(c, inventory, now, ecosystems=ecosystems(inventory))
         affected = _put(c, store, stored, known)
         matches.recount(c, affected | {stored.image_id})
-        alerted = alerting.raise_alerts(c, state.settings.console_url, stored.image_id, now)
+        alerted = alerting.raise_alerts(c, state.settings.console_url, stored.image_id, now, store)
         rows.done(c, scan_id, stored.image_id, now)
     _log.info(
         "scan taken in",

@@ -12,8 +12,7 @@ from threading import Lock
 class Throttle:
     """Counts failures by key; after `free` of them every further one waits, doubling.
 
-    Memory is bounded: the keys unused for longest are forgotten first. An attacker who can make
-    `capacity` keys (name and address) could push one out, so names are also counted alone.
+    Memory is bounded: the keys unused for longest are forgotten first.
     """
 
     free: int = 5

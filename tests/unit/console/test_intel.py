@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from garrison.advisories import FeedFailure, feeds
+from garrison.advisories import FeedFailure, feeds, snapshot_path
 from garrison.advisories.feeds import Progress, UpdateResult
 from garrison.console import accounts, images
 from garrison.console.intel import IntelService
@@ -188,6 +188,35 @@ async def test_a_bug_does_not_leave_an_update_running_for_ever(
     async with running(state, monkeypatch, feed, Clock()) as service:
         await until(lambda: service.status().last_error is not None)
         assert not service.status().running
+
+
+async def test_stopping_during_an_update_lets_the_next_start_begin_at_once(
+    state: AppState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without giving the lease back it would wait for a minute."""
+    gate = asyncio.get_running_loop().create_future()
+    feed = Feed(lambda n: gate if n == 1 else None)
+    async with running(state, monkeypatch, feed, Clock()):
+        await until(lambda: feed.calls == 1)
+    async with running(state, monkeypatch, feed, Clock()) as service:
+        await until(lambda: feed.calls == 2)
+        await until(lambda: service.status().last_error is None)
+
+
+async def test_a_damaged_snapshot_is_replaced_and_breaks_no_page(
+    state: AppState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So after an upgrade that reads another schema."""
+    path = snapshot_path(state.data)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"nonsense" * 1000)
+    feed = Feed(lambda n: None)
+    async with running(state, monkeypatch, feed, Clock()) as service:
+        assert service.status().revision == ""
+        await until(lambda: feed.calls == 1)
+        path.unlink()
+        await asyncio.to_thread(load, state.data, PyPI=FEED)
+        assert service.status().revision
 
 
 async def test_a_snapshot_replaced_by_another_process_is_matched(
