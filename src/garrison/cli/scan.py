@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from garrison.cli.output import note, print_json
+from garrison.cli.output import note
 from garrison.errors import GarrisonError, InvalidSettingError
 
 if TYPE_CHECKING:
     from garrison.findings.finding import ScanReport, Severity
     from garrison.images import ImageSource, Progress
-    from garrison.packages import Inventory
+    from garrison.packages import Inventory, Package
 
 _MAX_FILE = 4 << 20
 _LOCAL = ("oci:", "docker-archive:", "rootfs:", "docker:")
@@ -83,6 +83,19 @@ class NoAdvisoriesError(GarrisonError):
     @property
     def hint(self) -> str:
         return "Load them: garrison intel update. `garrison sbom` lists packages without any."
+
+
+class UnreadableDatabaseError(GarrisonError):
+    """A list of packages that lacks some."""
+
+    code = "scan.unreadable_database"
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        super().__init__(f"a package database cannot be read: {', '.join(paths)}")
+
+    @property
+    def hint(self) -> str:
+        return "What was found is shown; packages of that database are missing from it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,20 +186,21 @@ def sbom(
     with _progress() as progress:
         inventory = read_image(source, progress=progress, seconds=timeout)
     if json:
-        document = _sbom_document(inventory)
-        if output is None:
-            print_json(document)
-        else:
-            import msgspec
+        import msgspec
 
-            _write(output, msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
-        return
-    rows = [f"{p.type:6} {p.name} {p.version}  {p.position}  {p.path}" for p in inventory.packages]
-    text = "\n".join(rows) + "\n"
-    if output is None:
-        sys.stdout.write(text)
+        text = msgspec.json.format(msgspec.json.encode(_sbom_document(inventory)), indent=2)
+        _put(text.decode() + "\n", output)
     else:
-        _write(output, text)
+        rows = [f"{p.type:6} {_shown(p)}  {p.position}  {p.path}" for p in inventory.packages]
+        _put("\n".join(rows) + "\n", output)
+    if inventory.unreadable:
+        raise UnreadableDatabaseError(inventory.unreadable)
+
+
+def _shown(package: Package) -> str:
+    from garrison.findings import full_name
+
+    return f"{full_name(package)} {package.version}"
 
 
 def _open(image: str, access: _Access) -> ImageSource:
@@ -276,35 +290,29 @@ def _print(report: ScanReport, format: str, output: Path | None) -> None:
     terminal = output is None and sys.stdout.isatty()
     width = shutil.get_terminal_size((100, 24)).columns if terminal else 120
     text = render(report, "json" if format == "json" else "table", width=width, color=terminal)
+    _put(text, output)
+
+
+def _put(text: str, output: Path | None) -> None:
+    """Print `text`, or write it to a file."""
     if output is None:
         sys.stdout.write(text)
-    else:
-        _write(output, text)
-
-
-def _write(path: Path, text: str) -> None:
+        return
     try:
-        path.write_text(text, encoding="utf-8")
+        output.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise InvalidSettingError("output", f"cannot write {path}: {error.strerror}") from error
-    note(f"written to {path}")
+        raise InvalidSettingError("output", f"cannot write {output}: {error.strerror}") from error
+    note(f"written to {output}")
 
 
 def _sbom_document(inventory: Inventory) -> dict[str, Any]:
-    from garrison.reports import package_document
+    """What a scan's document says of the packages, without what advisories say."""
+    from garrison.findings import ScanReport
+    from garrison.reports import as_document
 
-    return {
-        "schema": 1,
-        "image": {
-            "reference": inventory.reference,
-            "digest": inventory.digest,
-            "platform": inventory.platform,
-            "os": inventory.os,
-        },
-        "packages": [package_document(package) for package in inventory.packages],
-        "skipped": list(inventory.skipped),
-        "unreadable": list(inventory.unreadable),
-    }
+    document = as_document(ScanReport(inventory, ()))
+    kept = {key: document[key] for key in ("schema", "image", "packages", "skipped", "duration")}
+    return {**kept, "unreadable": list(inventory.unreadable)}
 
 
 @contextmanager

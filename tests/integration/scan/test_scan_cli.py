@@ -1,0 +1,233 @@
+"""`garrison scan` as scripts meet it: exit codes, JSON alone on stdout, hints on stderr."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import image as images
+from lab.image import Image
+from tests.integration.scan.conftest import Done, Garrison
+from tests.unit.advisories.records import entry, load, record, until
+
+CRITICAL = "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"
+LOW = "CVSS:3.1/AV:L/AC:H/PR:H/UI:R/S:U/C:L/I:N/A:N"
+
+
+def advisory(id: str, ecosystem: str, name: str, vector: str = "", fixed: str = "99") -> Any:
+    more = {"severity": [{"type": "CVSS_V3", "score": vector}]} if vector else {}
+    ranges = until(fixed) if fixed else {"type": "ECOSYSTEM", "events": [{"introduced": "0"}]}
+    return record(id, entry(ecosystem, name, ranges), **more)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Advisories for everything in the tiny image."""
+    folder = tmp_path / "data"
+    load(
+        folder,
+        PyPI=[advisory("PYSEC-1", "PyPI", "jinja2", CRITICAL)],
+        npm=[advisory("GHSA-1", "npm", "lodash", LOW, fixed="")],
+        Debian=[advisory("DSA-1", "Debian:12", "expat")],
+    )
+    return folder
+
+
+def scan(garrison: Garrison, image: Image, data: Path, *options: str) -> Done:
+    return garrison("scan", f"oci:{image.oci}", "--data", data, *options)
+
+
+def ids(done: Done) -> list[str]:
+    return sorted(finding["id"] for finding in done.json["findings"])
+
+
+def test_json(garrison: Garrison, tiny_image: Image, data: Path) -> None:
+    done = scan(garrison, tiny_image, data, "--json")
+    assert (done.exit_code, done.err) == (0, "")
+    assert ids(done) == ["DSA-1", "GHSA-1", "PYSEC-1"]
+    assert done.json["schema"] == 1
+    assert done.json["image"]["reference"] == f"oci:{tiny_image.oci}"
+    finding = next(f for f in done.json["findings"] if f["id"] == "PYSEC-1")
+    assert finding["layer"] == tiny_image.truth.layers[1].digest
+    assert finding["diff_id"] == tiny_image.truth.layers[1].diff_id
+    assert {p["position"] for p in done.json["packages"]} == {"installed"}
+
+
+def test_table(garrison: Garrison, tiny_image: Image, data: Path) -> None:
+    done = scan(garrison, tiny_image, data)
+    assert done.exit_code == 0
+    for word in ("Jinja2", "PYSEC-1", "lodash", "libexpat1"):
+        assert word in done.out
+
+
+def test_to_a_file(garrison: Garrison, tiny_image: Image, data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    done = scan(garrison, tiny_image, data, "--format", "json", "--output", str(file))
+    assert (done.exit_code, done.out) == (0, "")
+    assert len(json.loads(file.read_text())["findings"]) == 3
+    done = scan(garrison, tiny_image, data, "--output", str(tmp_path / "missing" / "x"))
+    assert done.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "exit_code"),
+    [
+        (["--fail-on", "critical"], 1),
+        (["--fail-on", "low"], 1),
+        (["--fail-on", "high", "--severity", "low"], 0),
+        (["--fail-on", "low", "--severity", "low", "--ignore-unfixed"], 0),
+        ([], 0),
+    ],
+)
+def test_fail_on(
+    garrison: Garrison, tiny_image: Image, data: Path, options: list[str], exit_code: int
+) -> None:
+    done = scan(garrison, tiny_image, data, *options)
+    assert done.exit_code == exit_code
+    assert "Advisories: revision" in done.out, "the report is printed in any case"
+
+
+def test_filters(garrison: Garrison, tiny_image: Image, data: Path) -> None:
+    assert ids(scan(garrison, tiny_image, data, "--json", "--ignore-unfixed")) == [
+        "DSA-1",
+        "PYSEC-1",
+    ]
+    assert ids(scan(garrison, tiny_image, data, "--json", "--severity", "critical,unknown")) == [
+        "DSA-1",
+        "PYSEC-1",
+    ]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--format", "sarif9"],
+        ["--fail-on", "urgent"],
+        ["--severity", "urgent"],
+        ["--platform", "a/b/c/d"],
+        ["--username", "ci"],
+        ["--password-stdin"],
+        ["--ca-file", "/does/not/exist"],
+        ["--timeout", "soon"],
+        ["--unknown"],
+    ],
+)
+def test_wrong_usage(garrison: Garrison, tiny_image: Image, data: Path, options: list[str]) -> None:
+    done = scan(garrison, tiny_image, data, *options)
+    assert (done.exit_code, done.out) == (2, "")
+
+
+@pytest.mark.parametrize("text", ["Debian:12", "oci:", "docker:", "ghcr.io/Team/x", ""])
+def test_references_that_are_none(garrison: Garrison, data: Path, text: str) -> None:
+    done = garrison("scan", text, "--data", data)
+    assert (done.exit_code, done.out) == (2, "")
+
+
+def failed(done: Done, code: str) -> None:
+    assert done.exit_code == 3
+    assert f"code:  {code}" in done.err
+    assert "hint:" in done.err
+
+
+def test_no_advisories_at_all(garrison: Garrison, tiny_image: Image, tmp_path: Path) -> None:
+    done = scan(garrison, tiny_image, tmp_path / "empty", "--json")
+    failed(done, "scan.no_advisories")
+    assert len(done.json["packages"]) == 5, "what was found is shown"
+    table = scan(garrison, tiny_image, tmp_path / "empty")
+    assert "no clean report" in table.out
+
+
+def test_an_ecosystem_is_missing(garrison: Garrison, tiny_image: Image, tmp_path: Path) -> None:
+    load(tmp_path, PyPI=[advisory("PYSEC-1", "PyPI", "jinja2")], npm=[])
+    done = scan(garrison, tiny_image, tmp_path, "--json", "--fail-on", "low")
+    failed(done, "scan.incomplete")
+    assert "Debian" in done.err
+    assert ids(done) == ["PYSEC-1"]
+
+
+def test_an_unknown_distribution(garrison: Garrison, tmp_path: Path, data: Path) -> None:
+    done = scan(garrison, images.unknown_os(tmp_path / "image"), data, "--json")
+    failed(done, "scan.incomplete")
+    assert len(done.json["packages"]) == 3
+
+
+def test_a_broken_package_database(garrison: Garrison, tmp_path: Path, data: Path) -> None:
+    done = scan(garrison, images.broken_db(tmp_path / "image"), data, "--json")
+    failed(done, "scan.incomplete")
+    assert "var/lib/dpkg/status" in done.err
+    assert [s["path"] for s in done.json["skipped"]] == ["var/lib/dpkg/status"]
+    assert "no clean report" in scan(garrison, images.broken_db(tmp_path / "two"), data).out
+
+
+def test_an_image_without_packages(garrison: Garrison, tmp_path: Path, data: Path) -> None:
+    done = scan(garrison, images.empty(tmp_path / "image"), data, "--json")
+    assert done.exit_code == 0
+    assert done.json["packages"] == []
+
+
+def test_a_wrong_layer(garrison: Garrison, tmp_path: Path, data: Path) -> None:
+    image = images.tiny(tmp_path / "image")
+    blob = image.oci / "blobs" / image.truth.layers[1].digest.replace(":", "/")
+    blob.chmod(0o644)
+    wrong = bytearray(blob.read_bytes())
+    wrong[100] ^= 1
+    blob.unlink()
+    blob.write_bytes(bytes(wrong))
+    done = scan(garrison, image, data)
+    assert (done.exit_code, done.out) == (3, "")
+    assert "code:  images.digest_mismatch" in done.err
+
+
+def test_a_broken_file_is_skipped(garrison: Garrison, tmp_path: Path, data: Path) -> None:
+    root = tmp_path / "root" / "app" / "node_modules" / "x"
+    root.mkdir(parents=True)
+    (root / "package.json").write_text("{broken")
+    done = garrison("scan", f"rootfs:{tmp_path / 'root'}", "--data", data, "--json")
+    assert done.exit_code == 0
+    (skipped,) = done.json["skipped"]
+    assert skipped["path"] == "app/node_modules/x/package.json"
+    assert skipped["code"] == "packages.unreadable"
+    assert skipped["reason"]
+
+
+def test_time_runs_out(garrison: Garrison, tiny_image: Image, data: Path) -> None:
+    done = scan(garrison, tiny_image, data, "--timeout", "0.000001")
+    assert done.exit_code == 2, "the least is a tenth of a second"
+
+
+def test_a_proxy_that_cannot_work_is_no_direct_connection(garrison: Garrison, data: Path) -> None:
+    done = garrison(
+        "scan",
+        "registry.test/team/shop",
+        "--data",
+        data,
+        env={"GARRISON_HTTP_PROXY": "nonsense://proxy"},
+    )
+    assert done.exit_code == 2
+    assert "GARRISON_HTTP_PROXY" in done.err
+
+
+def test_a_scan_loads_nothing_heavy(garrison: Garrison, tiny_image: Image, data: Path) -> None:
+    """SQLAlchemy and aiohttp alone would cost 0.4 s and 60 MB."""
+    import subprocess
+    import sys
+
+    script = (
+        "import sys; sys.argv[0] = 'garrison'\n"
+        "from garrison.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'aiohttp', 'asyncio', 'sqlalchemy', 'fastapi', 'uvicorn', 'alembic', 'jinja2',"
+        " 'websockets', 'cryptography', 'packageurl', 'structlog'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "scan", f"oci:{tiny_image.oci}", "--json", "--data", data],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == "[]\n"
