@@ -53,6 +53,7 @@ class DefendersPage:
     connected: int
     outdated: int
     may_change: bool
+    here: str
     first_page: str
     next_page: str
 
@@ -123,6 +124,7 @@ def show(visit: Visit) -> Response:
         connected=counts.connected,
         outdated=counts.out_of_date,
         may_change=visit.may(*OPERATORS),
+        here=link(PATH, cursor=cursor),
         first_page=PATH if cursor else "",
         next_page=link(PATH, cursor=found.next_cursor) if found.next_cursor else "",
     )

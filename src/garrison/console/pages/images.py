@@ -40,7 +40,7 @@ WORST_FIRST = tuple(sorted(Severity, reverse=True))
 ADVISORY = re.compile(r"(?i)^(?:CVE|GHSA|DSA|DLA|PYSEC|GO|RUSTSEC|ALPINE|DEBIAN|OSV)-[\w.-]+$")
 _FAILED_FOR = timedelta(hours=24)
 _FAILED_SHOWN = 5
-_ACTIVE = frozenset({"queued", "running"})
+_ACTIVE_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def show(visit: Visit) -> Response:
     query = query_of(visit, ImageQuery)
     found = operations.page(visit.state, query)
     context = ImagesPage(
-        jobs=jobs(scans.scans(visit.state, limit=50).items, visit.now),
+        jobs=current_jobs(visit.state, visit.now),
         images=image_lines(visit.state, found.items),
         query=visit.query.get("q", "").strip(),
         package=query.package,
@@ -149,7 +149,7 @@ def jobs_part(visit: Visit) -> Response:
 
     `?active=N` is how many the page shows; when fewer are left, the list below has news.
     """
-    current = jobs(scans.scans(visit.state, limit=50).items, visit.now)
+    current = current_jobs(visit.state, visit.now)
     response = visit.part("_jobs.html", jobs=current)
     before = visit.query.get("active", "")
     if before.isdecimal() and current.active < int(before):
@@ -210,22 +210,29 @@ def system(row: ImageRow) -> str:
     return name or row.os.id
 
 
-def jobs(rows: Sequence[ScanRow], now: datetime) -> Jobs:
-    """What is worth showing above the list: scans under way; failed ones until repeated."""
-    active = sorted(
-        (row for row in rows if row.state in _ACTIVE), key=lambda row: row.state != "running"
-    )
-    failed, seen = [], set()
+def current_jobs(state: AppState, now: datetime) -> Jobs:
+    """What is worth showing above the list."""
+    running = scans.scans(state, LIMIT, only="running").items
+    queued = scans.scans(state, LIMIT, only="queued").items
+    return jobs(running, queued, scans.scans(state, LIMIT).items, now)
+
+
+def jobs(
+    running: Sequence[ScanRow], queued: Sequence[ScanRow], recent: Sequence[ScanRow], now: datetime
+) -> Jobs:
+    """Scans under way, and failed ones until they are repeated. Queued ones start oldest first."""
+    active = [*running, *reversed(queued)]
+    failed, seen = [], {(row.reference, row.platform) for row in active}
     # Newest first: the latest scan of a reference decides whether its failure still matters.
-    for row in rows:
+    for row in recent:
         key = (row.reference, row.platform)
         if key in seen:
             continue
         seen.add(key)
         if row.state == "failed" and now - (row.finished_at or row.created_at) < _FAILED_FOR:
             failed.append(row)
-    shown = failed[:_FAILED_SHOWN]
-    return Jobs(tuple(job(row) for row in [*active, *shown]), len(active), len(failed))
+    shown = [*active[:_ACTIVE_SHOWN], *failed[:_FAILED_SHOWN]]
+    return Jobs(tuple(job(row) for row in shown), len(active), len(failed))
 
 
 def _here(visit: Visit, **changes: str) -> str:

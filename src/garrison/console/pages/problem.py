@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from garrison.console import security
 from garrison.console.pages import shell as shells
 from garrison.console.pages import text, view
 from garrison.console.pages.visit import Form, Visit, theme_of
@@ -58,17 +59,18 @@ def problem_page(problem: Problem) -> ProblemPage:
 
 
 def render_problem(request: Request, problem: Problem) -> Response:
-    """A problem as a page: inside the shell for somebody who is signed in.
-
-    Reads nothing from the database: the problem may be that it does not answer.
-    """
+    """A problem as a page: inside the shell for somebody who is signed in."""
     context = problem_page(problem)
     session: Session | None = getattr(request.state, "session", None)
+    if session is None and problem.status < 500:
+        # Beyond that nothing is read: the problem may be that the database does not answer.
+        session = security.optional_user(request)
     if session is None:
         body = view.bare("problem-bare.html", context, title=context.head, theme=theme_of(request))
     else:
         now = datetime.now(UTC)
-        shell = shells.small(Visit(request, state_of(request), session, Form(), now))
+        visit = Visit(request, state_of(request), session, Form(), now)
+        shell = shells.small(visit) if problem.status >= 500 else shells.build(visit, "")
         body = view.html("problem.html", context, shell=shell, title=context.head)
     headers = {**problem.headers, "Cache-Control": "no-store"}
     return HTMLResponse(body, status_code=problem.status, headers=headers)

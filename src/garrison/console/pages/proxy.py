@@ -41,6 +41,7 @@ NAMES = {
     "password": "Password",
 }
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+MANY = 1000
 _SHOWN = 4
 
 
@@ -112,7 +113,10 @@ class OutdatedGroup:
 
 @dataclass(frozen=True, slots=True)
 class ProxyPage:
-    """errors, warnings, origins: by field."""
+    """errors, warnings, origins: by field.
+
+    outdated: groups among the first `MANY` Defenders; behind: how many there are in all.
+    """
 
     crumbs: tuple[Crumb, ...]
     fields: Fields
@@ -129,6 +133,7 @@ class ProxyPage:
     warnings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     stale: Stale | None = None
     outdated: tuple[OutdatedGroup, ...] = ()
+    behind: int = 0
     fleet_size: int = 0
 
     @property
@@ -246,7 +251,8 @@ def _page(
     visit: Visit, saved: SavedProxy, fields: Fields, removed: frozenset[str] = frozenset()
 ) -> ProxyPage:
     shown = saved.settings.as_view()
-    views = fleet.defenders(visit.state, limit=1000).items
+    views = fleet.defenders(visit.state, limit=MANY).items
+    counts = fleet.counts(visit.state)
     return ProxyPage(
         crumbs=CRUMBS,
         fields=fields,
@@ -260,7 +266,8 @@ def _page(
         test=_panel(visit, visit.state.settings.intel_url, CONSOLE, views),
         warnings=by_field(saved.settings.warnings),
         outdated=outdated(views),
-        fleet_size=len(views),
+        behind=counts.out_of_date,
+        fleet_size=counts.total,
     )
 
 
@@ -276,7 +283,7 @@ def _refused(
         http_proxy=form.text("http_proxy"),
         no_proxy=form.raw("no_proxy").strip(),
         user=form.text("user"),
-        ca_add=form.raw("ca_add").strip(),
+        ca_add=form.raw("ca_add").replace("\r\n", "\n"),
         password_remove=form.checked("password_remove"),
     )
     context = _page(visit, saved, fields, frozenset(form.all("ca_remove")))
@@ -431,7 +438,7 @@ def _panel(
     visit: Visit, url: str, source: str, views: Sequence[DefenderView] | None = None
 ) -> TestPanel:
     if views is None:
-        views = fleet.defenders(visit.state, limit=1000).items
+        views = fleet.defenders(visit.state, limit=MANY).items
     options = [(CONSOLE, "From Console")]
     options += [(view.row.id, f"From {view.row.name}") for view in views if view.connected]
     known = (

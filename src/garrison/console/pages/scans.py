@@ -89,6 +89,7 @@ class ScansPage:
     jobs: tuple[Job, ...]
     active: int
     may_scan: bool
+    here: str
     first_page: str
     next_page: str
 
@@ -157,6 +158,7 @@ def show_all(visit: Visit) -> Response:
         jobs=jobs,
         active=sum(item.active for item in jobs),
         may_scan=visit.may(*OPERATORS),
+        here=link(PATH, cursor=visit.query.get("cursor", "")),
         first_page=PATH if visit.query.get("cursor") else "",
         next_page=link(PATH, cursor=found.next_cursor) if found.next_cursor else "",
     )

@@ -87,7 +87,7 @@ def matching_pages(words: str) -> tuple[Hit, ...]:
         for name, href, mark, about in PAGES
         if all(word in f"{name} {about}".lower() for word in wanted)
     ]
-    return tuple(hit for named, hit in sorted(hits, key=lambda pair: not pair[0]))[:LIMIT]
+    return tuple(hit for named, hit in sorted(hits, key=lambda pair: not pair[0]))
 
 
 def _images(visit: Visit, words: str) -> tuple[Hit, ...]:

@@ -31,6 +31,7 @@ def build(visit: Visit, here: str, *, flash: Flash | None = None) -> Shell:
         here=here,
         intel=intel_mark(visit.state.intel.status(), visit.now),
         now=visit.now,
+        path=visit.address,
         images=images,
         defenders=defenders,
         flash=flash,

@@ -97,11 +97,7 @@ def sign_out(visit: Visit) -> Response:
 def switch_theme(visit: Visit) -> Response:
     """The theme button without script: the other of the two."""
     chosen = "light" if theme_of(visit.request) == "dark" else "dark"
-    # `Referer` comes from the browser; only its path is used.
-    referer = visit.request.headers.get("referer", "")
-    _, _, rest = referer.partition("://")
-    path = "/" + rest.partition("/")[2]
-    response = RedirectResponse(local_path(path), status_code=303)
+    response = RedirectResponse(local_path(visit.form.raw("back")), status_code=303)
     response.set_cookie(THEME_COOKIE, chosen, max_age=_YEAR, path="/", samesite="lax")
     return response
 

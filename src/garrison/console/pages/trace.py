@@ -170,9 +170,10 @@ def trace_view(result: Mapping[str, Any], at: datetime) -> TraceView:
 def attempt_view(host: str, result: Mapping[str, Any], at: datetime) -> TraceView:
     """An attempt of which only the steps are known: whether a proxy was asked is seen in them."""
     steps = result.get("trace") or ()
-    asked = any(step["hop"] in _AT_PROXY for step in steps)
+    first = str(steps[0].get("target", "")) if steps else ""
     # The first address that was looked up is the proxy's, where there is one.
-    target = str(steps[0].get("target", "")) if asked and steps else ""
+    asked = (host and first and host not in first) or any(s["hop"] in _AT_PROXY for s in steps)
+    target = first if asked else ""
     url = f"https://{host}" if host else "https://destination"
     route = {"proxy": f"http://{target}" if target else None}
     return trace_view({**result, "url": url, "route": route}, at)

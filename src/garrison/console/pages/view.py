@@ -95,8 +95,8 @@ class Flash:
 class Shell:
     """What surrounds every page of a signed-in person.
 
-    here: key of the current entry of the navigation. images, defenders: counts beside their
-    entries, None where unknown.
+    here: key of the current entry of the navigation. path: where the person is, to come back to.
+    images, defenders: counts beside their entries, None where unknown.
     """
 
     user: str
@@ -106,6 +106,7 @@ class Shell:
     here: str
     intel: Mark
     now: datetime
+    path: str = ""
     images: int | None = None
     defenders: int | None = None
     flash: Flash | None = None

@@ -77,6 +77,14 @@ class Visit:
         """Whether htmx asks, and only a part of the page is wanted."""
         return self.request.headers.get("hx-request") == "true"
 
+    @property
+    def address(self) -> str:
+        """Where the person is, as a path; empty where a form was answered with a page."""
+        url = self.request.url
+        if self.request.method != "GET":
+            return ""
+        return f"{url.path}?{url.query}" if url.query else url.path
+
     def path(self, name: str) -> str:
         """A parameter of the route."""
         return str(self.request.path_params[name])
