@@ -10,7 +10,7 @@ from pathlib import Path
 
 from garrison.images import limits
 from garrison.images.blobs import BlobImage, verified
-from garrison.images.content import Broken, FileError, LayerContent, Wanted
+from garrison.images.content import Broken, LayerContent, Wanted, facts_of
 from garrison.images.errors import BadManifestError, ImageError, NotFoundError, TooLargeError
 from garrison.images.manifest import Descriptor, Index, Platform, choose, parse_manifest
 from garrison.images.read import ImageContent, LayerInfo, Progress
@@ -222,10 +222,7 @@ def _file_facts(place: str, path: str, wanted: Wanted) -> object | None:
         return Broken("images.unreadable_file", _why(error))
     if len(data) > limits.MAX_KEPT_FILE:
         return Broken(TooLargeError.code, f"more than {limits.MAX_KEPT_FILE} bytes")
-    try:
-        return wanted.read(path, data)
-    except FileError as error:
-        return Broken(error.code, error.message)
+    return facts_of(wanted, path, data)
 
 
 def _small_file(path: Path, limit: int) -> bytes:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from array import array
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from garrison.errors import GarrisonError
+
+_log = logging.getLogger("garrison.images")
 
 
 class FileError(GarrisonError):
@@ -47,6 +50,17 @@ class Wanted(Protocol):
     def read(self, path: str, data: bytes) -> object | None:
         """Facts about the file; None when there are none. Raises FileError."""
         ...
+
+
+def facts_of(wanted: Wanted, path: str, data: bytes) -> object | None:
+    """What `wanted` reads in a file, or `Broken`: one file never ends a scan."""
+    try:
+        return wanted.read(path, data)
+    except FileError as error:
+        return Broken(error.code, error.message)
+    except Exception as error:  # a reader's mistake must not hide all other packages
+        _log.exception("reader failed: %r", path)
+        return Broken("packages.reader_failed", f"its reader failed: {type(error).__name__}")
 
 
 @dataclass(slots=True)

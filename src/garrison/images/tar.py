@@ -15,7 +15,7 @@ from struct import Struct
 from typing import Final, Protocol
 
 from garrison.images import limits
-from garrison.images.content import Broken, FileError, LayerContent, Wanted
+from garrison.images.content import Broken, LayerContent, Wanted, facts_of
 from garrison.images.errors import BadLayerError, TooLargeError
 
 ReadInto = Callable[[memoryview], int]
@@ -278,10 +278,7 @@ class _Walk:
             raise TooLargeError(
                 f"package files of a layer have more than {limits.MAX_KEPT_BYTES} bytes"
             )
-        try:
-            return self.wanted.read(path, self._data(size))
-        except FileError as error:
-            return Broken(error.code, error.message)
+        return facts_of(self.wanted, path, self._data(size))
 
     def _extended(self, size: int) -> bytes:
         """The data of an extended header, stepped over."""

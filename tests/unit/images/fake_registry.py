@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import threading
@@ -70,7 +71,9 @@ class Server:
                     self.send_header(key.replace("_", "-"), value)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body[:cut_at])
+                # Clients hang up on what they do not believe.
+                with contextlib.suppress(ConnectionError):
+                    self.wfile.write(body[:cut_at])
                 self.close_connection = True
 
             def log_message(self, format: str, *args: Any) -> None:

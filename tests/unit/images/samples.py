@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from garrison.images.content import FileError, LayerContent
 from garrison.images.tar import ReadInto, walk
-
-Entry = tuple[str, bytes | None]
 
 
 @dataclass
@@ -29,7 +27,7 @@ class Text:
         self.read_paths.append(path)
         if data == b"broken":
             raise FileError("it is broken")
-        return data.decode() if data else None
+        return data.decode(errors="replace") if data else None
 
 
 def tar_of(
@@ -98,6 +96,3 @@ def reader(data: bytes, chunk: int = 1 << 20) -> ReadInto:
 
 def walked(data: bytes, chunk: int = 1 << 20) -> LayerContent:
     return walk(reader(data, chunk), Text())
-
-
-Chunks = Callable[[], bytes]

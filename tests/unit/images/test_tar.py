@@ -8,7 +8,7 @@ import pytest
 
 from garrison.images import BadLayerError, Broken, TooLargeError, limits
 from garrison.images.content import path_hash
-from garrison.images.tar import clean_path, pax_records, walk_members
+from garrison.images.tar import clean_path, pax_records, walk, walk_members
 from tests.unit.images.samples import Text, header, octal, padded, reader, tar_of, walked
 
 END = bytes(1024)
@@ -215,6 +215,18 @@ def test_a_broken_file_does_not_end_the_walk() -> None:
     }
 
 
+def test_a_reader_that_fails_does_not_end_the_walk() -> None:
+    class Mistaken(Text):
+        def read(self, path: str, data: bytes) -> object | None:
+            raise ZeroDivisionError
+
+    content = walk(reader(tar_of([("a/keep", b"x"), ("b/keep", b"x")])), Mistaken())
+    assert set(content.files) == {"a/keep", "b/keep"}
+    broken = content.files["a/keep"]
+    assert isinstance(broken, Broken)
+    assert broken.code == "packages.reader_failed"
+
+
 def test_a_file_without_facts_is_remembered_as_there() -> None:
     assert walked(tar_of([("a/keep", b"")])).files == {"a/keep": None}
 
@@ -289,8 +301,6 @@ def test_everything_after_the_end_is_read() -> None:
         count = source(buffer)
         left.append(count)
         return count
-
-    from garrison.images.tar import walk
 
     walk(readinto, Text())
     assert sum(left) == 1024 + 8000
