@@ -20,7 +20,7 @@ from sqlalchemy import (
     update,
 )
 
-from garrison.database import bulk, content, interning
+from garrison.database import bulk, catalogue, content, interning
 from garrison.database.dialect import (
     dialect_insert,
     insert_or_ignore,
@@ -195,6 +195,7 @@ def store(
     if not inventory.digest:
         raise ValueError("an image is known by its digest, and this one has none")
     found = content.Content.of(inventory)
+    catalogue.taking_in(c)
     package_ids, added = interning.ids(c, package, "key", content.PACKAGE_COLUMNS, found.packages)
     set_ids = _store_sets(c, found, package_ids)
     layer_ids, _ = interning.ids(c, layer, "key", content.LAYER_COLUMNS, found.layers)

@@ -64,9 +64,13 @@ class InternCache:
 
 
 class Unit:
-    """Ids that one transaction has learned; they are shared once it has committed."""
+    """Ids that one transaction has learned; they are shared once it has committed.
+
+    takes_in: whether it stores an image, see `catalogue`.
+    """
 
     def __init__(self, cache: InternCache) -> None:
+        self.takes_in = False
         self._cache = cache
         self._learned: dict[str, dict[bytes, int]] = {}
 
@@ -85,6 +89,12 @@ class Unit:
             self._cache.put(table, ids)
 
 
+def of(c: Connection) -> Unit | None:
+    """What this transaction knows; None for a Connection that `Database.write` did not give."""
+    unit: Unit | None = c.info.get(_UNIT)
+    return unit
+
+
 def ids(
     c: Connection,
     table: Table,
@@ -96,7 +106,7 @@ def ids(
 
     key: the unique column that holds the hash. rows: by hash, values in the order of `columns`.
     """
-    unit: Unit | None = c.info.get(_UNIT)
+    unit = of(c)
     found = unit.get(table.name, rows) if unit else {}
     missing = sorted(k for k in rows if k not in found)
     if not missing:

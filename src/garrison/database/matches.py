@@ -15,19 +15,20 @@ from sqlalchemy import (
     Connection,
     Row,
     Select,
-    and_,
     bindparam,
     case,
     delete,
+    exists,
     func,
     literal,
     or_,
     select,
     true,
     tuple_,
+    union_all,
 )
 
-from garrison.database import bulk, content
+from garrison.database import bulk, catalogue, content
 from garrison.database.dialect import dialect_insert, is_postgresql
 from garrison.database.images import COUNTERS
 from garrison.database.page import Keyset, Page
@@ -151,11 +152,12 @@ def put(c: Connection, revision: str, matches: Mapping[int, Sequence[Match]]) ->
     one id the first counts.
 
     Returns the packages whose matches differ from before: recount the images that have them
-    (`images.with_packages`), in this transaction. On PostgreSQL the packages are locked until its
-    end: put them in one call, or in the order of their ids.
+    (`images.with_packages`), in this transaction or after it. In a transaction that stores an
+    image, put the packages it says are new, and no others.
     """
     encoded = {package_id: _encode(package_id, matches[package_id]) for package_id in matches}
     digests = {package_id: _digest(rows) for package_id, rows in encoded.items()}
+    catalogue.matching(c)
     before: dict[int, bytes] = {}
     for chunk in bulk.chunks(sorted(matches)):
         before.update(_lock(c, chunk))
@@ -181,12 +183,21 @@ def put(c: Connection, revision: str, matches: Mapping[int, Sequence[Match]]) ->
 
 def recount(c: Connection, image_ids: Iterable[int] | None = None) -> None:
     """Bring the counters of these images up to date; None: of all."""
+    statement = _recount(is_postgresql(c), everything=image_ids is None)
     if image_ids is None:
-        c.execute(_recount(is_postgresql(c), everything=True))
+        _hold(c, true())
+        c.execute(statement)
         return
-    statement = _recount(is_postgresql(c), everything=False)
     for chunk in bulk.chunks(sorted(set(image_ids))):
+        _hold(c, image_stat.c.image_id.in_(chunk))
         c.execute(statement, {"image_ids": chunk})
+
+
+def _hold(c: Connection, condition: ColumnElement[bool]) -> None:
+    """Wait for those who count the same images: what they have committed is counted too then."""
+    if is_postgresql(c):
+        held = select(image_stat.c.image_id).where(condition).order_by(image_stat.c.image_id)
+        c.execute(held.with_for_update())
 
 
 def findings(c: Connection, query: FindingQuery) -> Page[FindingRow]:
@@ -377,31 +388,15 @@ def _recount(postgresql: bool, *, everything: bool) -> Any:
 
     Kept, since to put it together takes as long as to run it for one image.
     """
-    matched = advisory_match.c.package_id.is_not(None)
-
-    def count(condition: ColumnElement[bool], name: str) -> ColumnElement[int]:
-        return func.sum(case((condition, 1), else_=0)).label(name)
-
-    per_set = (
-        select(
-            set_package.c.set_id,
-            *(count(advisory_match.c.severity == int(s), s.label) for s in _BY_SEVERITY),
-            count(and_(matched, advisory_match.c.fixed_in != ""), "fixable"),
-            count(evaluation.c.package_id.is_(None), "pending"),
-        )
-        .outerjoin(advisory_match, advisory_match.c.package_id == set_package.c.package_id)
-        .outerjoin(evaluation, evaluation.c.package_id == set_package.c.package_id)
-        .where(set_package.c.counted)
-        .group_by(set_package.c.set_id)
-    )
+    names = (*COUNTERS, "pending")
+    ids: BindParameter[Any] = bindparam("image_ids", expanding=True)
     wanted: ColumnElement[bool] = true()
+    inside: ColumnElement[bool] = true()
     if not everything:
-        ids: BindParameter[Any] = bindparam("image_ids", expanding=True)
         wanted = image.c.id.in_(ids)
         sets = select(image_layer.c.set_id).where(image_layer.c.image_id.in_(ids))
-        per_set = per_set.where(set_package.c.set_id.in_(sets))
-    sums = per_set.cte("per_set")
-    names = (*COUNTERS, "pending")
+        inside = set_package.c.set_id.in_(sets)
+    sums = union_all(_matched_in_sets(inside), _pending_in_sets(inside, everything)).cte("sums")
     per_image = (
         select(image.c.id, *(func.coalesce(func.sum(sums.c[name]), 0) for name in names))
         .outerjoin(image_layer, image_layer.c.image_id == image.c.id)
@@ -414,6 +409,49 @@ def _recount(postgresql: bool, *, everything: bool) -> Any:
     return insert.from_select(["image_id", *names], per_image).on_conflict_do_update(
         index_elements=["image_id"], set_={name: insert.excluded[name] for name in names}
     )
+
+
+def _matched_in_sets(inside: ColumnElement[bool]) -> Select[Any]:
+    """Matches per set and severity. An inner join: matches are few, and can be begun with."""
+
+    def count(condition: ColumnElement[bool], name: str) -> ColumnElement[int]:
+        return func.sum(case((condition, 1), else_=0)).label(name)
+
+    return (
+        select(
+            set_package.c.set_id,
+            *(count(advisory_match.c.severity == int(s), s.label) for s in _BY_SEVERITY),
+            count(advisory_match.c.fixed_in != "", "fixable"),
+            literal(0).label("pending"),
+        )
+        .join_from(
+            advisory_match,
+            set_package,
+            set_package.c.package_id == advisory_match.c.package_id,
+        )
+        .where(set_package.c.counted, inside)
+        .group_by(set_package.c.set_id)
+    )
+
+
+def _pending_in_sets(inside: ColumnElement[bool], everything: bool) -> Select[Any]:
+    """Packages per set that were not matched yet: of the fleet's, nearly always none."""
+    statement = select(
+        set_package.c.set_id,
+        *(literal(0).label(name) for name in COUNTERS),
+        func.count().label("pending"),
+    )
+    if everything:
+        waiting = (
+            select(package.c.id)
+            .outerjoin(evaluation, evaluation.c.package_id == package.c.id)
+            .where(evaluation.c.package_id.is_(None))
+        )
+        statement = statement.where(set_package.c.package_id.in_(waiting))
+    else:
+        matched = exists().where(evaluation.c.package_id == set_package.c.package_id)
+        statement = statement.where(~matched)
+    return statement.where(set_package.c.counted, inside).group_by(set_package.c.set_id)
 
 
 _BY_SEVERITY = tuple(Severity[name.upper()] for name in COUNTERS[:5])

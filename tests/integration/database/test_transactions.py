@@ -6,13 +6,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from garrison.database import Database, Key, audit, images, proxy
+from garrison.database import Database, Key, audit, images, matches, proxy
 from garrison.database.errors import (
     DatabaseBusyError,
     DatabaseError,
@@ -23,7 +24,7 @@ from garrison.database.errors import (
 from garrison.database.images import ImageQuery
 from garrison.database.tables import audit as audit_table
 from garrison.database.tables import package
-from tests.integration.database.samples import NOW, deb, inventory, layer, store
+from tests.integration.database.samples import NOW, deb, ingest, inventory, layer, match, store
 
 
 def note(db: Database, action: str) -> None:
@@ -118,32 +119,95 @@ def test_writers_do_not_lose_each_others_changes(db: Database) -> None:
     assert len({row.http_proxy for row in saved}) == 40
 
 
-def test_images_are_taken_in_by_many_at_once(db: Database) -> None:
-    """The same packages, layers and sets, from eight threads: nothing doubled, no deadlock."""
+def test_images_are_taken_in_and_matched_by_many_at_once(db: Database) -> None:
+    """The same packages, layers and sets, from eight threads, while a ninth matches all of them
+    again: nothing doubled, no deadlock, and no counter that missed a change.
+    """
     shared = [deb(f"p{n}", at=layer(1)) for n in range(60)]
     failures: list[BaseException] = []
-    barrier = threading.Barrier(8)
+    barrier = threading.Barrier(9)
 
-    def take(number: int) -> None:
+    def act(run: Callable[[], None]) -> None:
         try:
             barrier.wait()
-            for step in range(4):
-                own = [deb(f"own{(number + step) % 5}", at=layer(2))]
-                with db.write() as c:
-                    store(c, inventory(10 * number + step, shared + own, [layer(1), layer(2)]))
+            run()
         except BaseException as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=take, args=(n,)) for n in range(8)]
+    def take(number: int) -> None:
+        for step in range(4):
+            own = [deb(f"own{(number + step) % 5}", at=layer(2))]
+            one = inventory(10 * number + step, shared + own, [layer(1), layer(2)])
+            with db.write() as c:
+                ingest(c, one, {"p1": [match("CVE-1")], "own2": [match("CVE-2")]})
+
+    def match_again() -> None:
+        for turn in range(6):
+            with db.write() as c:
+                found = {
+                    number: [match("CVE-9")] if one.name == "p7" else []
+                    for number, one in matches.unmatched(c, f"turn{turn}")
+                }
+                changed = matches.put(c, f"turn{turn}", found)
+                matches.recount(c, images.with_packages(c, changed))
+
+    runs: list[Callable[[], None]] = [partial(take, n) for n in range(8)]
+    threads = [threading.Thread(target=act, args=(run,)) for run in (*runs, match_again)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert failures == []
-    with db.read() as c:
+    with db.write() as c:
         assert c.execute(select(func.count()).select_from(package)).scalar_one() == 65
-        page = images.page(c, ImageQuery(limit=100))
-        assert [row.packages for row in page.items] == [61] * 32
+        rows = images.page(c, ImageQuery(limit=100)).items
+        assert [row.packages for row in rows] == [61] * 32
+        counted = {row.id: row.counts for row in rows}
+        matches.recount(c)
+        assert {
+            row.id: row.counts for row in images.page(c, ImageQuery(limit=100)).items
+        } == counted
+
+
+def test_image_taken_in_while_its_packages_are_matched_again_is_counted(db: Database) -> None:
+    """Neither transaction sees the other's changes: one must wait for the other."""
+    with db.write() as c:
+        known = ingest(c, inventory(1, [deb("a")])).package_ids
+
+    def match_again() -> None:
+        with db.write() as c:
+            changed = matches.put(c, "r2", {known[0]: [match("CVE-9")]})
+            matches.recount(c, images.with_packages(c, changed))
+
+    thread = threading.Thread(target=match_again)
+    with db.write() as c:
+        ingest(c, inventory(2, [deb("a")]))
+        thread.start()
+        # Long enough to be done, if it did not wait.
+        thread.join(0.3)
+    thread.join()
+    with db.read() as c:
+        assert [row.counts.high for row in images.page(c, ImageQuery()).items] == [1, 1]
+
+
+def test_image_scanned_again_while_it_is_counted_has_the_newer_counters(db: Database) -> None:
+    known = {"a": [match("CVE-1")], "b": [match("CVE-2"), match("CVE-3")]}
+    with db.write() as c:
+        ingest(c, inventory(1, [deb("a")]), known)
+        ingest(c, inventory(2, [deb("b")]), known)
+
+    def count_again() -> None:
+        with db.write() as c:
+            matches.recount(c)
+
+    thread = threading.Thread(target=count_again)
+    with db.write() as c:
+        ingest(c, inventory(1, [deb("a"), deb("b")]), known)
+        thread.start()
+        thread.join(0.3)
+    thread.join()
+    with db.read() as c:
+        assert [row.counts.high for row in images.page(c, ImageQuery()).items] == [3, 2]
 
 
 def test_writing_twice_in_one_thread_is_an_error(
