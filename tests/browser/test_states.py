@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -15,6 +16,8 @@ from garrison.secret import Secret
 from tests.browser import seed
 from tests.browser.conftest import RunningConsole, context_of, sign_in, watched
 from tests.browser.test_pages import look
+
+pytestmark = pytest.mark.long
 
 PROXY = "/manage/system/proxy"
 
@@ -32,7 +35,9 @@ def stuck(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningConsole]:
     create_profile(
         console.state, ProfileForm("Security channel", Severity.HIGH, hook), "mira.okafor"
     )
+    now = datetime.now(UTC)
     with console.state.db.write() as c:
+        intel.start(c, lease_until=now, now=now)
         intel.failed(c, seed.REFUSED)
     yield console
     console.stop()

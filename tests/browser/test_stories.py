@@ -24,6 +24,8 @@ from tests.browser.conftest import (
     watched,
 )
 
+pytestmark = pytest.mark.long
+
 PROXY = "/manage/system/proxy"
 
 
