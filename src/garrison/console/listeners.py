@@ -100,7 +100,7 @@ def server_names(listen: ListenAddress, url: str) -> list[str]:
     """Names a certificate for `listen` must hold: what people dial, and this machine's own."""
     names = [urlsplit(url).hostname or ""]
     if listen.is_wildcard:
-        names += [socket.gethostname(), "localhost", "127.0.0.1"]
+        names += [socket.gethostname(), "localhost", "127.0.0.1", "::1"]
     else:
         names.append(listen.host)
     return list(dict.fromkeys(name for name in names if name))

@@ -354,3 +354,24 @@ def test_users_reset(tmp_path: Path) -> None:
 
 def test_the_environment_of_the_tests_is_clean() -> None:
     assert "GARRISON_TOKEN" not in clean_environment()
+
+
+def own_addresses() -> list[str]:
+    """Addresses of this machine's network cards that a listener can be bound to."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        # A datagram socket sends nothing when it is connected; it only chooses its address.
+        try:
+            probe.connect(("203.0.113.1", 9))
+        except OSError:
+            return []
+        return [probe.getsockname()[0]]
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0", *(f"{a}:0" for a in own_addresses())])
+def test_the_local_defender_reaches_its_gateway_whatever_the_proxy(
+    tmp_path: Path, listen: str
+) -> None:
+    """No proxy may stand between two halves of one machine: nothing listens at this one."""
+    environ = {"GARRISON_HTTP_PROXY": "http://127.0.0.1:9"}
+    with Program("up", tmp_path / "data", environ, gateway_listen=listen) as program:
+        assert program.wait_event("Defender connected")["route"] == "direct"
