@@ -176,7 +176,8 @@ def save(visit: Visit) -> Response:
         wrong: dict[str, tuple[str, ...]] = {}
         for problem in error.problems:
             message = text.sentence(problem.message.removeprefix(f"{NAMES[problem.field]}: "))
-            if problem.hint:
+            # Some messages name the remedy themselves.
+            if problem.hint and "write " not in message:
                 message = f"{message} {text.sentence(problem.hint)}"
             wrong[problem.field] = (*wrong.get(problem.field, ()), message)
         return _answer(visit, _refused(visit, saved, errors=wrong), status=422)

@@ -57,7 +57,7 @@ class Failure:
     @property
     def says(self) -> str:
         """The label of the message: who said it."""
-        return "Proxy says" if self.hop in {"proxy-auth", "tunnel"} else "What happened"
+        return "Proxy says" if self.hop in {"proxy-auth", "tunnel"} else "Happened"
 
     @property
     def about_proxy(self) -> bool:
@@ -231,5 +231,5 @@ def _verdict(
     if hop == "tls":
         return f"`{host}` is not trusted.", "Something answered; its certificate was not accepted."
     if hop:
-        return f"`{host}` was not reached.", f"It stopped at {STOPS.get(hop, hop)}."
+        return f"`{host}` was not reached.", f"It stopped while {STOPS.get(hop, hop)}."
     return "The test could not be made.", ""
