@@ -201,7 +201,7 @@ def defender_line(view: DefenderView) -> DefenderLine:
         word = f"{row.settings_revision}, older" if row.settings_revision else "Its own"
         settings = Mark("warn", word)
     else:
-        settings = Mark("done", str(row.settings_revision) if row.settings_revision else "None saved")
+        settings = Mark("done", str(row.settings_revision or "None saved"))
     return DefenderLine(
         id=row.id,
         name=row.name,
