@@ -40,7 +40,8 @@ format: dev ## format and fix what can be fixed
 demo: system ## a whole network on one machine, without internet
 	@exec $(BIN)/python -m lab.demo
 
-bench: system ## images taken in and questions answered, on both databases
+bench: system ## scans beside peers on PATH; images taken in on both databases
+	@$(BIN)/python -m bench.scan
 	@exec $(BIN)/python -m bench.database --lab
 
 lock: ## requirements/*.txt from pyproject.toml; needs uv on PATH

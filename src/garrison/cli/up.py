@@ -53,6 +53,7 @@ async def _defend(environ: Mapping[str, str], running: Running, stop: asyncio.Ev
         config = await run_in_threadpool(defender_settings, environ, state)
         agent = Agent(config, functools.partial(way_out, state))
         state.on_proxy.append(agent.settings_changed)
+        state.local_defender = lambda: agent.state.defender_id
         await agent.run(stop)
     except GarrisonError as error:
         log.error("local Defender", code=error.code, message=error.message, hint=error.hint)

@@ -48,7 +48,7 @@ def defenders(
 def counts(state: AppState) -> DefenderCounts:
     """How many there are, are connected, and run older proxy settings."""
     with state.db.read() as c:
-        return rows.counts(c, state.egress.settings.revision)
+        return rows.counts(c, state.egress.settings.revision, state.local_defender())
 
 
 def defender(state: AppState, id_or_name: str) -> DefenderView:
@@ -124,7 +124,8 @@ def _view(state: AppState, row: DefenderRow) -> DefenderView:
         connected = row.state == "connected"
     else:
         connected = row.id in state.gateway.connected()
-    return DefenderView(row, connected, row.settings_revision != state.egress.settings.revision)
+    older = row.settings_revision != state.egress.settings.revision
+    return DefenderView(row, connected, older and row.id != state.local_defender())
 
 
 def _named(page: Page[DefenderRow], name: str) -> tuple[DefenderRow, ...]:

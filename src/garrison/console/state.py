@@ -26,7 +26,8 @@ class AppState:
     """The parts of one Console process. All of it may be used from any thread.
 
     gateway: None in processes that serve no Defenders. on_proxy: called after other proxy
-    settings came into force.
+    settings came into force. local_defender: id of the Defender inside this process, which follows
+    the settings at once; empty without one.
     """
 
     data: Path
@@ -39,6 +40,7 @@ class AppState:
     throttle: Throttle
     gateway: Gateway | None = None
     on_proxy: list[Callable[[], None]] = field(default_factory=list, repr=False)
+    local_defender: Callable[[], str] = field(default=lambda: "", repr=False)
 
     def use_proxy(self, settings: ProxySettings) -> None:
         """Make `settings` those of the next connection."""

@@ -354,15 +354,18 @@ def page(
     return order.fetch(c, statement, limit=limit, cursor=cursor, make=_row)
 
 
-def counts(c: Connection, settings_revision: int) -> DefenderCounts:
-    """For the head of the Defenders page. settings_revision: the one in force."""
+def counts(c: Connection, settings_revision: int, following: str = "") -> DefenderCounts:
+    """For the head of the Defenders page.
+
+    settings_revision: the one in force. following: id of a Defender that is never out of date.
+    """
     up = and_(defender.c.connected_at.is_not(None), defender.c.disconnected_at.is_(None))
     row = c.execute(
         select(
             func.count().label("total"),
             func.count().filter(up).label("connected"),
             func.count()
-            .filter(defender.c.settings_revision != settings_revision)
+            .filter(defender.c.settings_revision != settings_revision, defender.c.id != following)
             .label("out_of_date"),
         ).where(defender.c.removed_at.is_(None))
     ).one()

@@ -6,7 +6,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeAlias
 
 import structlog
@@ -26,7 +25,7 @@ from garrison.fleet.messages import (
 )
 
 if TYPE_CHECKING:
-    from garrison.egress import ConnectionRecord, EgressError, ProxySettings
+    from garrison.egress import ConnectionRecord, ProxySettings
 
 PROGRESS_SECONDS = 1.0
 MAX_RESULT = MAX_MESSAGE - (64 << 10)
@@ -77,7 +76,6 @@ def read_image(
 ) -> bytes:
     """The inventory of an image in a registry, as bytes."""
     # Readers of layers and package databases are not loaded before the first scan.
-    from garrison.egress import EgressError
     from garrison.findings import scan
     from garrison.images import open_image
     from garrison.packages import wire as inventory_wire
@@ -85,36 +83,13 @@ def read_image(
     if request.reference.startswith(_FILES):
         raise SourceNotAllowedError
     source = open_image(
-        request.reference, settings, platform=request.platform, access=request.access
+        request.reference,
+        settings,
+        platform=request.platform,
+        access=request.access,
+        observer=observer,
     )
-    try:
-        inventory = scan.read_image(source, progress=progress)
-    except EgressError as error:
-        observer(_contact(request, settings, error))
-        raise
-    observer(_contact(request, settings, None))
-    return inventory_wire.encode(inventory)
-
-
-def _contact(
-    request: ScanRequest, settings: ProxySettings, error: EgressError | None
-) -> ConnectionRecord:
-    """The registry as one contact of this scan."""
-    from garrison.egress import ConnectionRecord, Target, choose_route
-    from garrison.images import ImageReference
-
-    plain = request.access is not None and request.access.plain_http
-    registry = ImageReference.parse(request.reference).registry
-    endpoint = Target.parse(f"{'http' if plain else 'https'}://{registry}/").endpoint
-    return ConnectionRecord(
-        host=endpoint.host,
-        port=endpoint.port,
-        purpose="registry",
-        route=str(choose_route(endpoint, settings)),
-        ok=error is None,
-        at=datetime.now(UTC),
-        code=error.code if error else "",
-    )
+    return inventory_wire.encode(scan.read_image(source, progress=progress))
 
 
 class Workers:

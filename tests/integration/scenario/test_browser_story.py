@@ -112,6 +112,8 @@ def _save(page: Page, password: str, revision: int) -> None:
     page.locator("#password").fill(password)
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text(f"Saved revision {revision}.")).to_be_visible()
+    # The Defender of this machine follows at once.
+    expect(page.get_by_text("Defenders with older settings")).to_have_count(0)
 
 
 def _advisories_load(page: Page, base: str) -> None:
