@@ -171,6 +171,16 @@ class Squid:
             detail=lambda: "\n".join(map(str, self.log)),
         )
 
+    def wait_entries(self, count: int, *, since: int, timeout: float = 10) -> list[AccessEntry]:
+        """The entries since a mark, once there are `count`: Squid writes one after its answer."""
+        return until(
+            lambda: found if len(found := self.entries_since(since)) >= count else None,
+            timeout=timeout,
+            what=f"{count} entries in the access log of {self.name}",
+            alive=self.process.check,
+            detail=lambda: "\n".join(map(str, self.entries_since(since))),
+        )
+
     def tunnels(self, since: int = 0) -> list[str]:
         """`host:port` of every CONNECT it answered with 200, finished ones only."""
         return [

@@ -227,7 +227,7 @@ async def test_authentication_by_squid(basic_squid: Squid, scheme: str) -> None:
     assert none.answer is not None
     assert none.answer.status == 407
     assert "ACME egress" in none.answer.headers["proxy-authenticate"]
-    assert [one.status for one in basic_squid.entries_since(mark)] == [407] * 4
+    assert [one.status for one in basic_squid.wait_entries(4, since=mark)] == [407] * 4
 
 
 async def test_password_with_percent_gets_a_word(basic_squid: Squid) -> None:
@@ -265,7 +265,7 @@ async def test_denied_by_rule(squid: Squid, scheme: str) -> None:
     assert result.answer is not None
     assert "ERR_ACCESS_DENIED" in result.answer.headers["x-squid-error"]
     assert result.answer.body
-    assert [one.status for one in squid.entries_since(mark)] == [403, 403]
+    assert [one.status for one in squid.wait_entries(2, since=mark)] == [403, 403]
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -283,7 +283,7 @@ async def test_proxy_cannot_reach_the_destination(squid: Squid, scheme: str) -> 
         ("egress.proxy_cannot_connect", "tunnel"),
     )
     assert told(refused) == ("egress.proxy_cannot_connect", "tunnel", "destination")
-    assert {one.status for one in squid.entries_since(mark)} <= {500, 502, 503}
+    assert {one.status for one in squid.wait_entries(4, since=mark)} <= {500, 502, 503}
 
 
 STATUSES = [

@@ -341,5 +341,5 @@ async def test_a_far_defender_scans_a_real_registry_through_squid(tmp_path: Path
         assert inventory.packages
         assert inventory.layers[0].digest.startswith("sha256:")
         host = scene.registry.name.partition(":")[0]
-        assert any(entry.target.startswith(host) for entry in scene.squid.log)
+        scene.squid.wait_for(lambda entry: entry.target.startswith(host))
         assert password not in process.text()

@@ -77,10 +77,11 @@ def test_a_scan_through_the_proxy(garrison: Garrison, scene: Scene, tmp_path: Pa
     expected += [p.name for p in truth.python]
     expected += [p.name for p in truth.npm]
     assert sorted(package["name"] for package in done.json["packages"]) == sorted(expected)
-    hosts = {entry.target for entry in scene.squid.entries_since(mark)}
-    assert any("registry.test" in host for host in hosts)
+    scene.squid.wait_for(
+        lambda entry: entry.target.removeprefix("https://").startswith("registry.test"), since=mark
+    )
     if scene.login == "token":
-        assert any("auth.registry.test" in host for host in hosts)
+        scene.squid.wait_for(lambda entry: "auth.registry.test" in entry.target, since=mark)
     if scene.kind == "basic":
         users = {entry.user for entry in scene.squid.entries_since(mark) if entry.status == 200}
         assert users == {PROXY_USER}

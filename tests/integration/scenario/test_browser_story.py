@@ -6,6 +6,7 @@ and with the far Defender. Screenshots of every step are left in `.cache/shots/s
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from lab.process import Process
 from lab.scene import PROXY_PASSWORD, PROXY_USER, ROOT, Scene
+from lab.wait import until
 
 pytestmark = [pytest.mark.network, pytest.mark.timeout(200)]
 
@@ -146,13 +148,20 @@ def _image_is_scanned(scene: Scene, page: Page, base: str) -> None:
 
 
 def _everything_went_through_squid(scene: Scene) -> None:
-    passed = [each.target for each in scene.squid.log if each.user == PROXY_USER]
-    passed += scene.squid.open_tunnels()
     for host in ("feed.test", "hooks.slack.test", "registry.test"):
-        assert any(host in target for target in passed), (host, passed)
+        until(
+            functools.partial(_reached, scene, host),
+            timeout=10,
+            what=f"a connection of Squid to {host}, signed in",
+        )
     refused = [each for each in scene.squid.log if each.status == 407]
     assert refused, "the wrong password was never tried"
     assert scene.slack.refusals() == []
+
+
+def _reached(scene: Scene, host: str) -> bool:
+    logged = [each.target for each in scene.squid.log if each.user == PROXY_USER]
+    return any(host in target for target in logged + scene.squid.open_tunnels())
 
 
 def _shot(page: Page, name: str) -> None:

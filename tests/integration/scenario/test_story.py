@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from lab.scene import Kind, Scene
+from lab.wait import until
 from tests.integration.scenario.product import Product
 
 pytestmark = [pytest.mark.network, pytest.mark.timeout(280)]
@@ -119,8 +120,12 @@ def _console_restarts(product: Product) -> None:
 def _went_through(product: Product, host: str) -> None:
     """Squid has let a connection to `host` pass: one that is open, or one in its log."""
     squid = product.scene.squid
-    passed = [each.target for each in squid.log if each.status < 400] + squid.open_tunnels()
-    assert any(host in target for target in passed), passed
+
+    def passed() -> bool:
+        logged = [each.target for each in squid.log if each.status < 400]
+        return any(host in target for target in logged + squid.open_tunnels())
+
+    until(passed, timeout=10, what=f"a connection of Squid to {host}")
 
 
 def _counts(image: dict[str, Any]) -> dict[str, int]:
