@@ -20,16 +20,12 @@ from typing import get_args
 from garrison.cli.target import Local
 from garrison.console import fleet
 from lab.errors import LabError
-from lab.network import CONSOLE_NAME
 from lab.process import Process
 from lab.relay import Relay
-from lab.scene import ADVISORIES, Kind, Scene
+from lab.scene import ADVISORIES, DEFENDER_NAME, PROGRAM, Kind, Scene
 from lab.slack import Message
 
-PROGRAM = [sys.executable, "-m", "garrison"]
-GATEWAY = f"wss://{CONSOLE_NAME}:8084"
 PORT = 8083
-DEFENDER = "far"
 SMALL_FEED = Path(__file__).resolve().parent / "data" / "advisories"
 """180 records about packages of the image; see ORIGIN.md beside it."""
 
@@ -79,13 +75,7 @@ class Demo:
             "console",
             [*PROGRAM, "console", "--data", self.data],
             name="console",
-            env={
-                "GARRISON_GATEWAY_LISTEN": "0.0.0.0:8084",
-                "GARRISON_GATEWAY_URL": GATEWAY,
-                "GARRISON_PUBLIC_URL": self.url,
-                "GARRISON_INTEL_URL": self.scene.feed.url,
-                "GARRISON_INTEL_ECOSYSTEMS": "PyPI,npm,Debian",
-            },
+            env={**self.scene.console_settings, "GARRISON_PUBLIC_URL": self.url},
         )
 
     def _start_defender(self) -> Process:
@@ -95,22 +85,7 @@ class Demo:
             expires = datetime.now(UTC) + timedelta(hours=1)
             made = fleet.create_join_token(state, expires_at=expires, uses=1, actor="demo")
         self.scene.trust_console(self._write("garrison-ca.pem", authority))
-        wanted = self.scene.settings
-        env = {
-            "GARRISON_CONSOLE": GATEWAY,
-            "GARRISON_JOIN_TOKEN": made.text.reveal(),
-            "GARRISON_DEFENDER_NAME": DEFENDER,
-            "GARRISON_HTTP_PROXY": wanted.http_proxy,
-        }
-        if wanted.user:
-            password = self.scene.directory / "proxy-password"
-            password.write_text(wanted.password)
-            env |= {
-                "GARRISON_PROXY_USER": wanted.user,
-                "GARRISON_PROXY_PASSWORD_FILE": str(password),
-            }
-        if wanted.ca:
-            env["GARRISON_CA_FILE"] = str(self.ca_file)
+        env = self.scene.defender_settings(made.text.reveal())
         argv = [*PROGRAM, "defender", "--data", str(self.scene.directory / "defender-data")]
         return self.scene.start("remote", argv, name="defender", env=env)
 
@@ -145,7 +120,7 @@ class Demo:
             (
                 "Scan an image",
                 f"{self.url}/scans/new",
-                [("Image", self.scene.reference), ("Defender", DEFENDER)],
+                [("Image", self.scene.reference), ("Defender", DEFENDER_NAME)],
             ),
             ("Read Slack's messages", f"{self.slack_url}  (your browser will warn: lab CA)", []),
         ]
@@ -155,7 +130,7 @@ class Demo:
             lines += [f"       {name:<26} {value}" for name, value in fields]
         lines += [
             "",
-            f"  Defender `{DEFENDER}` is connected through the same proxy.",
+            f"  Defender `{DEFENDER_NAME}` is connected through the same proxy.",
             f"  Logs: {self.scene.directory / 'logs'}",
             f"  Advisories: {self.scene.advisories}",
             "",

@@ -8,6 +8,7 @@ proxy page is `scene.settings`.
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from lab.errors import LabError
 from lab.feed import Feed
 from lab.image import Image, real, tiny
 from lab.interceptor import Interceptor
-from lab.network import PROXY_NAME, Namespace, Network
+from lab.network import CONSOLE_NAME, PROXY_NAME, Namespace, Network
 from lab.process import Process
 from lab.registry import Auth, Basic, Registry
 from lab.slack import Slack
@@ -32,6 +33,11 @@ Login = Literal["anonymous", "basic", "token"]
 
 ROOT = Path(__file__).resolve().parent.parent
 ADVISORIES = ROOT.parent / "shared" / "data" / "advisories"
+
+PROGRAM = [sys.executable, "-m", "garrison"]
+DEFENDER_NAME = "far"
+GATEWAY_PORT = 8084
+GATEWAY = f"wss://{CONSOLE_NAME}:{GATEWAY_PORT}"
 
 PROXY_USER = "agent"
 PROXY_PASSWORD = "p@ss:w/rd%"
@@ -147,6 +153,35 @@ class Scene:
         if self.kind == "basic":
             return Settings(self.squid.url, PROXY_USER, PROXY_PASSWORD)
         return Settings(self.squid.url, ca=ca)
+
+    @property
+    def console_settings(self) -> dict[str, str]:
+        """Environment of a Console in `console`: this scene's feed, and a gateway for all."""
+        return {
+            "GARRISON_GATEWAY_LISTEN": f"0.0.0.0:{GATEWAY_PORT}",
+            "GARRISON_GATEWAY_URL": GATEWAY,
+            "GARRISON_INTEL_URL": self.feed.url,
+            "GARRISON_INTEL_ECOSYSTEMS": "PyPI,npm,Debian",
+        }
+
+    def defender_settings(self, join_token: str) -> dict[str, str]:
+        """Environment of a Defender in `remote`, as a deployment that knows the proxy says it."""
+        settings = {
+            "GARRISON_CONSOLE": GATEWAY,
+            "GARRISON_JOIN_TOKEN": join_token,
+            "GARRISON_DEFENDER_NAME": DEFENDER_NAME,
+            "GARRISON_HTTP_PROXY": self.settings.http_proxy,
+        }
+        if self.settings.user:
+            password = self.directory / "proxy-password"
+            password.write_text(self.settings.password)
+            settings["GARRISON_PROXY_USER"] = self.settings.user
+            settings["GARRISON_PROXY_PASSWORD_FILE"] = str(password)
+        if self.settings.ca:
+            authority = self.directory / "proxy-ca.pem"
+            authority.write_text(self.settings.ca)
+            settings["GARRISON_CA_FILE"] = str(authority)
+        return settings
 
     def trust_console(self, certificate: Path) -> None:
         """Have an intercepting proxy accept the Console, whose authority is in a PEM file."""

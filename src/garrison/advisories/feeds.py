@@ -33,6 +33,12 @@ Step: TypeAlias = Literal["checking", "downloading", "reading", "finishing"]
 _T = TypeVar("_T")
 
 
+def ecosystems_in(text: str) -> tuple[str, ...]:
+    """The ecosystems named in `text`, separated by commas: `Red Hat` is one of them."""
+    names = (name.strip() for name in text.split(","))
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far an update is.

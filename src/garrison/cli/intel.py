@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from garrison.cli.output import note, print_json
+from garrison.environment import data_directory
 from garrison.errors import InvalidSettingError
 
 if TYPE_CHECKING:
@@ -59,11 +60,12 @@ def update(
     """
     import asyncio
 
-    from garrison.advisories.feeds import DEFAULT_ECOSYSTEMS, DEFAULT_URL
+    from garrison.advisories.feeds import DEFAULT_ECOSYSTEMS, DEFAULT_URL, ecosystems_in
 
-    folder = _folder(data)
+    folder = data or data_directory(os.environ)
     base = _base(url or DEFAULT_URL)
-    wanted = _ecosystems(ecosystem, os.environ) or DEFAULT_ECOSYSTEMS
+    named = ",".join(ecosystem or [os.environ.get("GARRISON_INTEL_ECOSYSTEMS", "")])
+    wanted = ecosystems_in(named) or DEFAULT_ECOSYSTEMS
     settings = _egress_settings(folder, os.environ)
     with _shown_progress() as show:
         result = asyncio.run(_update(settings, folder, base, wanted, show))
@@ -84,7 +86,7 @@ def status(data: Data = None, json: Json = False) -> None:
     """Show what is loaded, and from when."""
     from garrison.advisories import AdvisoryStore
 
-    store = AdvisoryStore.open(_folder(data))
+    store = AdvisoryStore.open(data or data_directory(os.environ))
     if json:
         print_json(_status_document(store))
     elif store is None:
@@ -114,25 +116,12 @@ async def _update(
 # --- where things are -------------------------------------------------------------------------
 
 
-def _folder(option: Path | None) -> Path:
-    """The data directory: the option, GARRISON_DATA, or the user's own."""
-    if option is not None:
-        return option
-    home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(home) / "garrison"
-
-
 def _base(url: str) -> str:
     if not url.startswith(("https://", "http://")):
         raise InvalidSettingError(
             "url", f"{url!r} is no address of a feed", "Write https://HOST/PATH."
         )
     return url
-
-
-def _ecosystems(option: Sequence[str] | None, environ: Mapping[str, str]) -> tuple[str, ...]:
-    texts = option or [environ.get("GARRISON_INTEL_ECOSYSTEMS", "")]
-    return tuple(name.strip() for text in texts for name in text.split(",") if name.strip())
 
 
 def _egress_settings(data: Path, environ: Mapping[str, str]) -> ProxySettings:

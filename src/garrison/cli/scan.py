@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from garrison.cli.output import note
+from garrison.environment import data_directory
 from garrison.errors import GarrisonError, InvalidSettingError
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def scan(
         raise InvalidSettingError("format", f"no format {format!r}", "Use table or json.")
     threshold = _severities(fail_on, "--fail-on")
     shown = _severities(severity, "--severity")
-    folder = data or _data()
+    folder = data or data_directory(os.environ)
     store = AdvisoryStore.open(folder)
     access = _Access(platform, username, password_stdin, plain_http, ca_file, timeout)
     source = _open(image, access)
@@ -252,11 +253,6 @@ def _pem(path: Path | None) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"
         raise InvalidSettingError("ca_file", f"cannot read {path}: {reason}") from error
-
-
-def _data() -> Path:
-    home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(home) / "garrison"
 
 
 def _severities(text: str, option: str) -> frozenset[Severity]:

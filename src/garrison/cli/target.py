@@ -188,7 +188,7 @@ def target(console: str | None, data: Path | None) -> Target:
         named = environ.get("GARRISON_CONSOLE") or None
     if named:
         return _remote(named, environ)
-    from garrison.console.settings import data_directory
+    from garrison.environment import data_directory
 
     return Local(data_directory(environ), environ)
 
@@ -232,7 +232,7 @@ def _remote(url: str, environ: Mapping[str, str]) -> Remote:
 
 
 def _token(environ: Mapping[str, str]) -> Secret:
-    from garrison.console.settings import text_or_file
+    from garrison.environment import text_or_file
 
     text = text_or_file(environ, "GARRISON_TOKEN")
     if not text:

@@ -23,7 +23,6 @@ from garrison.alerts.deliver import (
     pause,
 )
 from garrison.alerts.webhook import webhook_host
-from garrison.console import counts
 from garrison.console.problems import ConflictError, InvalidFieldsError, NotFoundError
 from garrison.console.state import AppState
 from garrison.database import alerts as rows
@@ -382,7 +381,7 @@ class DeliveryService:
 
     def _make_due(self) -> None:
         with self._db.write() as c:
-            counts.make_due(c, self._clock())
+            rows.make_due(c, self._clock())
 
     def _claim(self, room: int) -> list[tuple[DeliveryRow, Secret | None]]:
         now = self._clock()

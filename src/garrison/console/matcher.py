@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from garrison.console import alerting, counts
+from garrison.console import alerting
 from garrison.database import images, intel, matches
 from garrison.findings import match_packages
 from garrison.packages import Package
@@ -27,7 +27,7 @@ _log = structlog.get_logger(__name__)
 def behind(db: Database, revision: str) -> int:
     """How many packages were not matched with this revision."""
     with db.read() as c:
-        return counts.packages_behind(c, revision)
+        return matches.behind(c, revision)
 
 
 def match_known(
@@ -45,7 +45,7 @@ def match_known(
     """
     with db.read() as c:
         noted = intel.state(c).matched_revision
-        waiting = counts.packages_behind(c, store.revision)
+        waiting = matches.behind(c, store.revision)
     changed: set[int] = set()
     after = 0
     while batch := _unmatched(db, store, after):
@@ -59,10 +59,8 @@ def match_known(
         left(waiting)
     with db.read() as c:
         # Counting everything is cheap, and right also after a crash between matching and here.
-        if noted == store.revision:
-            affected = images.with_packages(c, changed)
-        else:
-            affected = counts.image_ids(c)
+        same = noted == store.revision
+        affected = images.with_packages(c, changed) if same else images.ids(c)
     alerts = _recount(db, store, affected, public_url, clock)
     with db.write() as c:
         intel.matched(c, store.revision)
@@ -88,8 +86,8 @@ def _recount(
     for start in range(0, len(ids), _IMAGES):
         part = ids[start : start + _IMAGES]
         with db.write() as c:
-            pending = counts.pending_images(c, part)
+            pending = images.pending(c, part)
             matches.recount(c, part)
-            for image_id in sorted(pending - counts.pending_images(c, pending)):
+            for image_id in sorted(pending - images.pending(c, pending)):
                 alerts += alerting.raise_alerts(c, public_url, image_id, clock(), store)
     return alerts

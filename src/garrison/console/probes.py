@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from garrison.console import counts
-from garrison.database import defenders
+from garrison.database import alerts, defenders, images, scans
 from garrison.errors import GarrisonError
 
 if TYPE_CHECKING:
@@ -30,15 +29,15 @@ def gauges(state: AppState, now: datetime) -> Iterator[tuple[str, float]]:
     """The values of `metrics.GAUGES`, read now."""
     revision = state.egress.settings.revision
     with state.db.read() as c:
-        totals = counts.totals(c)
+        known, queued, waiting = images.count(c), scans.queued(c), alerts.waiting(c)
         fleet = defenders.counts(c, revision)
     store = state.intel.store()
     age = (now - datetime.fromisoformat(store.updated_at)).total_seconds() if store else -1.0
     connected = len(state.gateway.connected()) if state.gateway else fleet.connected
     yield "garrison_defenders", fleet.total
     yield "garrison_defenders_connected", connected
-    yield "garrison_images", totals.images
-    yield "garrison_scans_queued", totals.scans_queued
-    yield "garrison_deliveries_waiting", totals.deliveries_waiting
+    yield "garrison_images", known
+    yield "garrison_scans_queued", queued
+    yield "garrison_deliveries_waiting", waiting
     yield "garrison_intel_age_seconds", age
     yield "garrison_proxy_settings_revision", revision

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from garrison.advisories.feeds import DEFAULT_ECOSYSTEMS, DEFAULT_URL, ecosystems_in
+from garrison.environment import data_directory, text_of_file, text_or_file
 from garrison.errors import InvalidSettingError
 from garrison.secret import Secret
 
@@ -18,18 +19,6 @@ if TYPE_CHECKING:
 
 DEFAULT_LISTEN = "127.0.0.1:8083"
 DEFAULT_GATEWAY_LISTEN = "127.0.0.1:8084"
-DEFAULT_INTEL_URL = "https://osv-vulnerabilities.storage.googleapis.com"
-DEFAULT_ECOSYSTEMS = (
-    "PyPI",
-    "npm",
-    "Debian",
-    "Alpine",
-    "Go",
-    "Maven",
-    "RubyGems",
-    "crates.io",
-)
-_FILE_LIMIT = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +82,7 @@ class ConsoleSettings:
     public_url: str = ""
     gateway_url: str = ""
     admin_password: Secret | None = None
-    intel_url: str = DEFAULT_INTEL_URL
+    intel_url: str = DEFAULT_URL
     intel_ecosystems: tuple[str, ...] = DEFAULT_ECOSYSTEMS
 
     @property
@@ -128,7 +117,7 @@ class ConsoleSettings:
         from garrison.egress import settings_from_environment
 
         database = text_or_file(environ, "GARRISON_DATABASE_URL")
-        password = _file(environ, "GARRISON_ADMIN_PASSWORD_FILE")
+        password = text_of_file(environ, "GARRISON_ADMIN_PASSWORD_FILE")
         return cls(
             data=data if data is not None else data_directory(environ),
             listen=ListenAddress.parse(
@@ -144,9 +133,8 @@ class ConsoleSettings:
             public_url=_public_url(environ, "GARRISON_PUBLIC_URL", ("http", "https")),
             gateway_url=_public_url(environ, "GARRISON_GATEWAY_URL", ("ws", "wss")),
             admin_password=Secret(password) if password else None,
-            intel_url=_public_url(environ, "GARRISON_INTEL_URL", ("http", "https"))
-            or DEFAULT_INTEL_URL,
-            intel_ecosystems=_words(environ.get("GARRISON_INTEL_ECOSYSTEMS", ""))
+            intel_url=_public_url(environ, "GARRISON_INTEL_URL", ("http", "https")) or DEFAULT_URL,
+            intel_ecosystems=ecosystems_in(environ.get("GARRISON_INTEL_ECOSYSTEMS", ""))
             or DEFAULT_ECOSYSTEMS,
         )
 
@@ -183,23 +171,9 @@ def with_file(environ: Mapping[str, str], path: Path | None) -> dict[str, str]:
     return {**found, **environ}
 
 
-def data_directory(environ: Mapping[str, str]) -> Path:
-    """`GARRISON_DATA`, else `$XDG_DATA_HOME/garrison`."""
-    if given := environ.get("GARRISON_DATA"):
-        return Path(given)
-    base = environ.get("XDG_DATA_HOME") or os.path.join(
-        environ.get("HOME") or os.path.expanduser("~"), ".local", "share"
-    )
-    return Path(base) / "garrison"
-
-
 def _url_of(listen: ListenAddress, plain: str, tls: str) -> str:
     host = "localhost" if listen.is_wildcard else listen.host
     return f"{plain if listen.is_loopback else tls}://{ListenAddress(host, listen.port)}"
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(text.replace(",", " ").split()))
 
 
 def _public_url(environ: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str:
@@ -222,24 +196,3 @@ def _public_url(environ: Mapping[str, str], name: str, schemes: tuple[str, ...])
             name, f"{name} is not an address", f"Write it like {schemes[-1]}://garrison.corp.test."
         )
     return text.rstrip("/")
-
-
-def text_or_file(environ: Mapping[str, str], name: str) -> str:
-    """The value of `name`, or the content of the file that `name`_FILE names, or empty."""
-    return environ.get(name, "").strip() or _file(environ, f"{name}_FILE")
-
-
-def _file(environ: Mapping[str, str], name: str) -> str:
-    path = environ.get(name, "")
-    if not path:
-        return ""
-    try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read(_FILE_LIMIT + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise InvalidSettingError(name, f"{name}: cannot read {path}: {reason}") from error
-    text = text.rstrip("\r\n")
-    if not text or len(text) > _FILE_LIMIT:
-        raise InvalidSettingError(name, f"{name}: {path} is empty or too large")
-    return text

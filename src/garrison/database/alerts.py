@@ -402,6 +402,23 @@ def retry_now(c: Connection, delivery_id: str, *, actor: str, now: datetime) -> 
     return True
 
 
+def make_due(c: Connection, now: datetime) -> int:
+    """Let deliveries that wait after a failure be tried now, without an audit row; how many."""
+    waiting = delivery_table.c.state == "queued"
+    statement = update(delivery_table).where(
+        waiting, delivery_table.c.attempts > 0, delivery_table.c.next_at > now
+    )
+    return c.execute(statement.values(next_at=now)).rowcount
+
+
+def waiting(c: Connection) -> int:
+    """How many deliveries are not sent yet."""
+    unsent = delivery_table.c.state.in_(["queued", "sending"])
+    return int(
+        c.execute(select(func.count()).select_from(delivery_table).where(unsent)).scalar_one()
+    )
+
+
 def next_due(c: Connection) -> datetime | None:
     """When the next delivery is due, or a lease is over; None: nothing is waiting."""
     queued = select(func.min(delivery_table.c.next_at)).where(delivery_table.c.state == "queued")

@@ -302,6 +302,27 @@ def _store_reference(c: Connection, reference: str, image_id: int, now: datetime
     )
 
 
+def count(c: Connection) -> int:
+    """How many images are known."""
+    return int(c.execute(select(func.count()).select_from(image)).scalar_one())
+
+
+def ids(c: Connection) -> frozenset[int]:
+    """Every image."""
+    return frozenset(c.execute(select(image.c.id)).scalars())
+
+
+def pending(c: Connection, image_ids: Iterable[int]) -> frozenset[int]:
+    """Those of the images with packages that were never matched."""
+    found: set[int] = set()
+    for part in bulk.chunks(sorted(image_ids)):
+        statement = select(image_stat.c.image_id).where(
+            image_stat.c.image_id.in_(part), image_stat.c.pending > 0
+        )
+        found.update(c.execute(statement).scalars())
+    return frozenset(found)
+
+
 def page(c: Connection, query: ImageQuery) -> Page[ImageRow]:
     """Images with their counters."""
     statement = _select().where(*_conditions(query))

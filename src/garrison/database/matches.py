@@ -145,6 +145,15 @@ def unmatched(
     return [(row.package_id, content.identified(row)) for row in c.execute(statement)]
 
 
+def behind(c: Connection, revision: str) -> int:
+    """How many packages were not matched with the advisories of this revision yet."""
+    every = c.execute(select(func.count()).select_from(package)).scalar_one()
+    done = c.execute(
+        select(func.count()).select_from(evaluation).where(evaluation.c.revision == revision)
+    ).scalar_one()
+    return max(0, every - done)
+
+
 def put(c: Connection, revision: str, matches: Mapping[int, Sequence[Match]]) -> frozenset[int]:
     """Replace the matches of these packages and note that they are of this revision.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import Connection, Row, Select, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, func, insert, or_, select, update
 
 from garrison.database.errors import NotFoundError
 from garrison.database.ids import new_id
@@ -109,6 +109,12 @@ def page(
         statement = statement.where(scan.c.image_id == image_id)
     order = Keyset("scans", [scan.c.id], [str], descending=True)
     return order.fetch(c, statement, limit=limit, cursor=cursor, make=_row)
+
+
+def queued(c: Connection) -> int:
+    """How many scans wait for a Defender."""
+    waiting = select(func.count()).select_from(scan).where(scan.c.state == "queued")
+    return int(c.execute(waiting).scalar_one())
 
 
 def claim(

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from garrison.environment import data_directory, read_secret, text_or_file
 from garrison.errors import InvalidSettingError
 from garrison.fleet.join_token import JoinToken
 
 DEFAULT_HEALTH_LISTEN = "127.0.0.1:9091"
 FLEET_PATH = "/v1/fleet"
-_FILE_LIMIT = 64 << 10
 _SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 _DEFAULT_PORTS = {"ws": 80, "wss": 443}
 
@@ -111,28 +111,11 @@ def console_address(text: str) -> str:
     return f"{scheme}://{host}:{port or _DEFAULT_PORTS[scheme]}"
 
 
-def data_directory(environ: Mapping[str, str]) -> Path:
-    """`GARRISON_DATA`, else `$XDG_DATA_HOME/garrison`."""
-    if given := environ.get("GARRISON_DATA"):
-        return Path(given)
-    base = environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "garrison"
-
-
 def _join_token(environ: Mapping[str, str], file: Path | None) -> JoinToken | None:
-    if file is None and not environ.get("GARRISON_JOIN_TOKEN"):
-        named = environ.get("GARRISON_JOIN_TOKEN_FILE")
-        file = Path(named) if named else None
-    if file is None:
-        text = environ.get("GARRISON_JOIN_TOKEN", "")
-        return JoinToken.parse(text) if text.strip() else None
-    try:
-        with file.open(encoding="utf-8") as opened:
-            text = opened.read(_FILE_LIMIT)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise InvalidSettingError("join_token", f"cannot read {file}: {reason}") from error
-    return JoinToken.parse(text)
+    if file is not None:
+        return JoinToken.parse(read_secret(file, "--join-token-file"))
+    text = text_or_file(environ, "GARRISON_JOIN_TOKEN")
+    return JoinToken.parse(text) if text else None
 
 
 def _listen(text: str) -> tuple[str, int] | None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import html
 import json
 import re
-import sys
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -16,14 +14,11 @@ from garrison.cli.target import Local
 from garrison.console import accounts
 from lab.http import Answer, request
 from lab.process import Process
-from lab.scene import Scene
+from lab.scene import DEFENDER_NAME, PROGRAM, Scene
 from lab.wait import until
 
 CONSOLE = "http://127.0.0.1:8083"
-GATEWAY = "wss://console.test:8084"
 PASSWORD = "correct horse battery"
-PROGRAM = [sys.executable, "-m", "garrison"]
-ECOSYSTEMS = "PyPI,npm,Debian"
 
 
 class Product:
@@ -56,12 +51,7 @@ class Product:
                 process.stop()
 
     def start_console(self, password: Path | None = None) -> None:
-        environment = {
-            "GARRISON_GATEWAY_LISTEN": "0.0.0.0:8084",
-            "GARRISON_GATEWAY_URL": GATEWAY,
-            "GARRISON_INTEL_URL": self.scene.feed.url,
-            "GARRISON_INTEL_ECOSYSTEMS": ECOSYSTEMS,
-        }
+        environment = self.scene.console_settings
         if password is not None:
             environment["GARRISON_ADMIN_PASSWORD_FILE"] = str(password)
         # Each start has logs of its own: an old line must not pass for a new one.
@@ -79,36 +69,15 @@ class Product:
         self.console.stop()
         self.start_console()
 
-    def start_defender(self, settings: Mapping[str, str]) -> None:
+    def start_defender(self) -> None:
         """A Defender in `remote` with proxy settings of its own, from its deployment."""
         token = self.ok("POST", "/join-tokens", {})["token"]
         self.defender = self.scene.start(
             "remote",
             [*PROGRAM, "defender", "--data", self.scene.directory / "defender-data"],
             name="defender",
-            env={
-                "GARRISON_CONSOLE": GATEWAY,
-                "GARRISON_JOIN_TOKEN": token,
-                "GARRISON_DEFENDER_NAME": "far",
-                **settings,
-            },
+            env=self.scene.defender_settings(token),
         )
-        self.join_token = token
-
-    def defender_settings(self) -> dict[str, str]:
-        """What makes the scene's proxy work, as a deployment would say it."""
-        wanted = self.scene.settings
-        settings = {"GARRISON_HTTP_PROXY": wanted.http_proxy}
-        if wanted.user:
-            password = self.scene.directory / "proxy-password"
-            password.write_text(wanted.password)
-            settings["GARRISON_PROXY_USER"] = wanted.user
-            settings["GARRISON_PROXY_PASSWORD_FILE"] = str(password)
-        if wanted.ca:
-            authority = self.scene.directory / "proxy-ca.pem"
-            authority.write_text(wanted.ca)
-            settings["GARRISON_CA_FILE"] = str(authority)
-        return settings
 
     def wait_connected(self) -> dict[str, Any]:
         def connected() -> dict[str, Any] | None:
@@ -189,7 +158,7 @@ class Product:
 
         return self._until(ended, f"the feed's update to end in {outcome}")
 
-    def scan(self, reference: str, defender: str = "far") -> dict[str, Any]:
+    def scan(self, reference: str, defender: str = DEFENDER_NAME) -> dict[str, Any]:
         """Scan an image and wait for its end; the scan."""
         scan = self.ok("POST", "/scans", {"reference": reference, "defender": defender})["id"]
 

@@ -7,7 +7,6 @@ and with the far Defender. Screenshots of every step are left in `.cache/shots/s
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from lab.process import Process
-from lab.scene import PROXY_PASSWORD, PROXY_USER, ROOT, Scene
+from lab.scene import PROGRAM, PROXY_PASSWORD, PROXY_USER, ROOT, Scene
 from lab.wait import until
 
 pytestmark = [pytest.mark.network, pytest.mark.timeout(200)]
@@ -36,12 +35,9 @@ def up(scene: Scene) -> Process:
     """What `make run` starts."""
     return scene.start(
         "console",
-        [sys.executable, "-m", "garrison", "up", "--data", scene.directory / "data"],
+        [*PROGRAM, "up", "--data", scene.directory / "data"],
         name="up",
-        env={
-            "GARRISON_INTEL_URL": scene.feed.url,
-            "GARRISON_INTEL_ECOSYSTEMS": "PyPI,npm,Debian",
-        },
+        env=scene.console_settings,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lab.scene import Kind, Scene
+from lab.scene import DEFENDER_NAME, Kind, Scene
 from lab.wait import until
 from tests.integration.scenario.product import Product
 
@@ -78,9 +78,9 @@ def _feed_arrives(product: Product) -> None:
 
 def _defender_connects(product: Product) -> None:
     product.scene.trust_console(product.authority())
-    product.start_defender(product.defender_settings())
+    product.start_defender()
     defender = product.wait_connected()
-    assert defender["name"] == "far"
+    assert defender["name"] == DEFENDER_NAME
     assert defender["route"] != "direct"
     _went_through(product, "console.test")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from garrison.advisories.feeds import DEFAULT_ECOSYSTEMS
 from garrison.console.settings import (
-    DEFAULT_ECOSYSTEMS,
     ConsoleSettings,
     ListenAddress,
     with_file,
@@ -71,7 +71,7 @@ def test_everything_set(tmp_path: Path) -> None:
             "GARRISON_ADMIN_PASSWORD_FILE": str(password),
             "GARRISON_DATABASE_URL_FILE": str(url),
             "GARRISON_INTEL_URL": "https://feed.test/osv/",
-            "GARRISON_INTEL_ECOSYSTEMS": "PyPI, Debian PyPI",
+            "GARRISON_INTEL_ECOSYSTEMS": "PyPI, Red Hat,, Debian,PyPI",
             "GARRISON_HTTP_PROXY": "http://proxy.test:3128",
         },
         listen="0.0.0.0:444",
@@ -86,7 +86,7 @@ def test_everything_set(tmp_path: Path) -> None:
     assert settings.database_url is not None
     assert settings.database_url.reveal() == "postgresql://u:p@db.test/garrison"
     assert settings.intel_url == "https://feed.test/osv"
-    assert settings.intel_ecosystems == ("PyPI", "Debian")
+    assert settings.intel_ecosystems == ("PyPI", "Red Hat", "Debian")
     assert str(settings.environment_proxy.proxy) == "http://proxy.test:3128"
     assert "correct horse" not in repr(settings)
     assert "u:p@" not in repr(settings)

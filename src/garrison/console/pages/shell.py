@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from garrison.console import counts, fleet
+from garrison.console import fleet
 from garrison.console.pages import text
 from garrison.console.pages.view import Flash, Mark, Shell
+from garrison.database import images as rows
 
 if TYPE_CHECKING:
     from garrison.console.intel import IntelStatus
@@ -73,5 +74,5 @@ def intel_mark(status: IntelStatus, now: datetime) -> Mark:
 
 def _counts(visit: Visit) -> tuple[int, int]:
     with visit.state.db.read() as c:
-        images = counts.totals(c).images
+        images = rows.count(c)
     return images, fleet.counts(visit.state).total
