@@ -24,25 +24,27 @@ def data_directory(environ: Mapping[str, str]) -> Path:
     return share / "garrison"
 
 
-def text_or_file(environ: Mapping[str, str], name: str) -> str:
+def text_or_file(environ: Mapping[str, str], name: str, field: str = "") -> str:
     """The variable `name`, or what is in the file that `NAME_FILE` names; empty for neither.
 
     Raises: InvalidSettingError.
     """
-    return environ.get(name, "").strip() or text_of_file(environ, f"{name}_FILE")
+    return environ.get(name, "").strip() or text_of_file(environ, f"{name}_FILE", field)
 
 
-def text_of_file(environ: Mapping[str, str], name: str) -> str:
+def text_of_file(environ: Mapping[str, str], name: str, field: str = "") -> str:
     """What is in the file that the variable `name` names; empty when it is not set.
 
     Raises: InvalidSettingError.
     """
     path = environ.get(name, "")
-    return read_secret(Path(path), name) if path else ""
+    return read_secret(Path(path), name, field) if path else ""
 
 
-def read_secret(path: Path, setting: str) -> str:
-    """The text in a file, without the line break at its end. setting: what named the file.
+def read_secret(path: Path, setting: str, field: str = "") -> str:
+    """The text in a file, without the line break at its end.
+
+    setting: what named the file. field: of the error; `setting` where empty.
 
     Raises:
         InvalidSettingError: unreadable, empty, or longer than MAX_FILE.
@@ -52,8 +54,10 @@ def read_secret(path: Path, setting: str) -> str:
             text = file.read(MAX_FILE + 1)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise InvalidSettingError(setting, f"{setting}: cannot read {path}: {reason}") from error
+        raise InvalidSettingError(
+            field or setting, f"{setting}: cannot read {path}: {reason}"
+        ) from error
     text = text.rstrip("\r\n")
     if not text or len(text) > MAX_FILE:
-        raise InvalidSettingError(setting, f"{setting}: {path} is empty or too large")
+        raise InvalidSettingError(field or setting, f"{setting}: {path} is empty or too large")
     return text

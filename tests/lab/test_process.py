@@ -7,6 +7,7 @@ import pytest
 
 from lab.errors import LabError, MissingProgramError
 from lab.process import Process, ProcessDiedError, program
+from lab.wait import until
 
 
 def python(code: str, directory: Path) -> Process:
@@ -40,8 +41,15 @@ child.wait()
     with python(code, tmp_path) as process:
         pid = process.wait_line(r"child (\d+)")[1]
         process.stop(timeout=0.1)
-    stat = Path(f"/proc/{pid}/stat")
-    assert not stat.exists() or stat.read_text().split()[2] == "Z"
+    until(lambda: _is_gone(Path(f"/proc/{pid}/stat")), timeout=10, what="the child to be gone")
+
+
+def _is_gone(stat: Path) -> bool:
+    """Killed processes stay for a moment, and as zombies until somebody asks for them."""
+    try:
+        return stat.read_text().split()[2] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def test_says_what_it_waited_for(tmp_path: Path) -> None:

@@ -113,8 +113,8 @@ def console_address(text: str) -> str:
 
 def _join_token(environ: Mapping[str, str], file: Path | None) -> JoinToken | None:
     if file is not None:
-        return JoinToken.parse(read_secret(file, "--join-token-file"))
-    text = text_or_file(environ, "GARRISON_JOIN_TOKEN")
+        return JoinToken.parse(read_secret(file, "--join-token-file", "join_token"))
+    text = text_or_file(environ, "GARRISON_JOIN_TOKEN", "join_token")
     return JoinToken.parse(text) if text else None
 
 
