@@ -3,7 +3,7 @@
 `match_inventory` judges an image, `match_packages` any packages; both are pure over `Lookup`.
 """
 
-from garrison.findings.finding import Cvss, Finding, Match, ScanReport, Severity
+from garrison.findings.finding import Cvss, Decision, Finding, Match, ScanReport, Severity
 from garrison.findings.match import (
     Lookup,
     Matching,
@@ -17,6 +17,7 @@ from garrison.findings.match import (
 
 __all__ = [
     "Cvss",
+    "Decision",
     "Finding",
     "Lookup",
     "Match",

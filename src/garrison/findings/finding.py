@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Literal, TypeAlias
 
 from garrison.packages.package import Inventory, Package
 
@@ -62,12 +63,40 @@ class Match:
     published: str = ""
 
 
+DecisionStatus: TypeAlias = Literal[
+    "affected", "under_investigation", "not_affected", "fixed", "accepted"
+]
+"""The statuses of VEX, and `accepted`: a waiver's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What somebody said about a finding: a VEX statement or a waiver.
+
+    justification: one of VEX's labels (`vulnerable_code_not_present`), or empty. reason: for
+    people. source: the file, document or waiver that says so. expires: RFC 3339, or empty.
+    """
+
+    kind: Literal["vex", "waiver"]
+    status: DecisionStatus
+    justification: str = ""
+    reason: str = ""
+    source: str = ""
+    expires: str = ""
+
+    @property
+    def suppresses(self) -> bool:
+        """Whether the finding no longer counts."""
+        return self.status in ("not_affected", "fixed", "accepted")
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A match at one package in one image."""
+    """A match at one package in one image, and what was decided about it, if anything."""
 
     package: Package
     match: Match
+    decision: Decision | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +105,7 @@ class ScanReport:
 
     intel_revision: revision of the advisories used; intel_updated_at: RFC 3339, or empty.
     missing_ecosystems: ecosystems of packages in the image for which no advisories are loaded.
+    suppressed: findings that a decision takes out of the count: shown apart, never dropped.
     complete: whether a report without findings means anything: False when advisories for an
         ecosystem are missing or a package database could not be read.
     """
@@ -86,6 +116,7 @@ class ScanReport:
     intel_updated_at: str = ""
     missing_ecosystems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = field(default=())
+    suppressed: tuple[Finding, ...] = ()
 
     @property
     def complete(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from garrison.findings import Finding, ScanReport, full_name
+from garrison.findings import Decision, Finding, ScanReport, full_name
 from garrison.packages import Package
 from garrison.reports.summary import summarize
 
@@ -43,6 +43,7 @@ def as_document(report: ScanReport, *, now: datetime | None = None) -> dict[str,
         },
         "summary": summarize(report.findings),
         "findings": [finding_document(finding) for finding in report.findings],
+        "suppressed": [finding_document(finding) for finding in report.suppressed],
         "packages": [_listed_package(package) for package in inventory.packages],
         "skipped": [
             {"path": item.path, "layer": item.layer, "code": item.code, "reason": item.reason}
@@ -72,6 +73,18 @@ def finding_document(finding: Finding) -> dict[str, Any]:
         "epss": None,
         "kev": None,
         "url": match.url,
+        "decision": None if finding.decision is None else _decision(finding.decision),
+    }
+
+
+def _decision(decision: Decision) -> dict[str, Any]:
+    return {
+        "kind": decision.kind,
+        "status": decision.status,
+        "justification": decision.justification or None,
+        "reason": decision.reason,
+        "source": decision.source,
+        "expires": decision.expires or None,
     }
 
 

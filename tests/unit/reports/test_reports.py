@@ -64,6 +64,7 @@ def test_document_of_a_finding() -> None:
         "epss": None,
         "kev": None,
         "url": "https://osv.dev/vulnerability/GHSA-1",
+        "decision": None,
     }  # fmt: skip
     assert document["summary"] == {"critical": 1, "high": 0, "medium": 0, "low": 0, "unknown": 0}
 
