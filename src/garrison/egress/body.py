@@ -7,7 +7,7 @@ socket (or TLS) into the caller's buffer; nothing here imports asyncio or aiohtt
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -22,7 +22,7 @@ from garrison.egress.errors import (
 )
 from garrison.egress.handshake import USER_AGENT, AnswerFault, Exchange
 from garrison.egress.plan import Call, begin, call_for, check
-from garrison.egress.record import Observer, observe
+from garrison.egress.record import Observer, moved, observe
 from garrison.egress.redirect import redirected
 from garrison.egress.result import failed, passed
 from garrison.egress.settings import ProxySettings
@@ -35,15 +35,23 @@ _CHUNK = 64 << 10
 class Body:
     """An answer whose body is read by the caller; close it, or use `with`.
 
-    url: of the request. timeout: seconds, for each wait.
+    url: of the request. timeout: seconds, for each wait. count: told once, at the end, how many
+    bytes of the body were read.
     """
 
     def __init__(
-        self, wire: Wire, exchange: Exchange, destination: Endpoint, timeout: float, url: str
+        self,
+        wire: Wire,
+        exchange: Exchange,
+        destination: Endpoint,
+        timeout: float,
+        url: str,
+        count: Callable[[int], None] | None = None,
     ) -> None:
         self._wire, self._exchange = wire, exchange
         self._destination, self._timeout = destination, timeout
         self.url = url
+        self._count, self._received = count, 0
         assert exchange.answer is not None
         self.status: int = exchange.answer.status
         self.headers = Headers(exchange.field_values)
@@ -78,11 +86,14 @@ class Body:
         view = memoryview(buffer)
         if not self._ready and not self._ended and len(view):
             if self._left is not None:
-                return self._direct(view)
+                n = self._direct(view)
+                self._received += n
+                return n
             self._more()
         n = min(len(view), len(self._ready))
         view[:n] = self._ready[:n]
         self._ready = self._ready[n:]
+        self._received += n
         return n
 
     def _direct(self, view: memoryview) -> int:
@@ -145,6 +156,9 @@ class Body:
     def close(self) -> None:
         """Drop the connection; may be called again."""
         self._wire.drop()
+        count, self._count = self._count, None
+        if count is not None:
+            count(self._received)
 
     def __enter__(self) -> Self:
         return self
@@ -185,10 +199,14 @@ def open_body(
     try:
         wire.run(begin(call, exchange, wire.trace))
     except EgressError as error:
-        observe(observer, call, purpose, error)
+        observe(observer, call, purpose, error, wire.trace)
         raise
-    observe(observer, call, purpose, None)
-    return Body(wire, exchange, target.endpoint, timeout, url)
+    observe(observer, call, purpose, None, wire.trace)
+
+    def count(received: int) -> None:
+        moved(observer, call, purpose, sent=len(data or b""), received=received)
+
+    return Body(wire, exchange, target.endpoint, timeout, url, count)
 
 
 def _request(
@@ -277,9 +295,9 @@ def check_connection(
     try:
         checked = wire.run(check(call, target, wire.trace, os.urandom(16)))
     except EgressError as error:
-        observe(observer, call, purpose, error)
+        observe(observer, call, purpose, error, wire.trace, test=True)
         return failed(url, call, purpose, wire.trace, error, origin)
     finally:
         wire.drop()
-    observe(observer, call, purpose, None)
+    observe(observer, call, purpose, None, wire.trace, test=True)
     return passed(url, call, purpose, wire.trace, checked, origin)

@@ -79,9 +79,9 @@ async def dial(
     try:
         opened = await wire.run(open_call(call, trace))
     except EgressError as error:
-        observe(observer, call, purpose, error)
+        observe(observer, call, purpose, error, trace)
         raise
-    observe(observer, call, purpose, None)
+    observe(observer, call, purpose, None, trace)
     return Stream(wire, opened, call, trace)
 
 

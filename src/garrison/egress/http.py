@@ -39,7 +39,7 @@ from garrison.egress.errors import (
 )
 from garrison.egress.handshake import BODY_KEPT, USER_AGENT, is_proxys_own, kept_answer
 from garrison.egress.plan import Call, call_for, check, diagnose, upgrade_error, wants_certificate
-from garrison.egress.record import Observer, observe
+from garrison.egress.record import Observer, moved, observe
 from garrison.egress.redirect import redirected
 from garrison.egress.refusal import is_refusal, refusal
 from garrison.egress.result import failed, passed
@@ -91,6 +91,10 @@ class _Attempt:
     def interceptor(self) -> bytes | None:
         """The CA that opened TLS on the latest connection there."""
         return self.generation.connector.interceptors.get(str(self.destination))
+
+    def moved(self, *, sent: int = 0, received: int = 0) -> None:
+        """Tell the observer of bytes that were carried."""
+        moved(self.observer, self.call, self.purpose, sent=sent, received=received)
 
     def told(self, error: EgressError) -> EgressError:
         """`error` with what is known of the way."""
@@ -237,11 +241,15 @@ class Streamed:
 
         Raises EgressError: it is cut short, or nothing came within the timeout.
         """
+        received = 0
         try:
             async for chunk in self._response.content.iter_chunked(size):
+                received += len(chunk)
                 yield chunk
         except (aiohttp.ClientError, OSError) as error:
             raise _body_failure(error, self._attempt) from None
+        finally:
+            self._attempt.moved(received=received)
 
 
 class EgressClient:
@@ -357,7 +365,7 @@ class EgressClient:
             await generation.leave()
             raise
         return WebSocketConnection(
-            socket, str(attempt.call.route), attempt.target, generation.leave
+            socket, str(attempt.call.route), attempt.target, generation.leave, attempt.moved
         )
 
     async def _upgraded(
@@ -393,11 +401,11 @@ class EgressClient:
         try:
             checked = await wire.run(check(call, target, trace, os.urandom(16)))
         except EgressError as error:
-            observe(self._observer, call, purpose, error)
+            observe(self._observer, call, purpose, error, trace, test=True)
             return failed(url, call, purpose, trace, error, origin)
         finally:
             wire.drop()
-        observe(self._observer, call, purpose, None)
+        observe(self._observer, call, purpose, None, trace, test=True)
         return passed(url, call, purpose, trace, checked, origin)
 
     async def aclose(self) -> None:
@@ -455,6 +463,7 @@ class EgressClient:
             try:
                 if refused := await _refused(response, attempt):
                     raise attempt.told(refused)
+                attempt.moved(sent=int(response.request_info.headers.get("Content-Length", 0)))
                 yield response
             finally:
                 # What was read to its end goes back to the pool, anything else is closed.
@@ -506,7 +515,7 @@ async def _refused(response: aiohttp.ClientResponse, attempt: _Attempt) -> Egres
         error = InspectorFailedError(attempt.destination, answer)
     else:
         return None
-    observe(attempt.observer, attempt.call, attempt.purpose, error)
+    observe(attempt.observer, attempt.call, attempt.purpose, error, attempt.trace)
     return error
 
 
@@ -539,6 +548,8 @@ async def _read(response: aiohttp.ClientResponse, limit: int, attempt: _Attempt)
                     raise attempt.told(TooLargeError(attempt.destination, limit))
     except (aiohttp.ClientError, OSError) as error:
         raise _body_failure(error, attempt) from None
+    finally:
+        attempt.moved(received=len(whole))
     return bytes(whole)
 
 

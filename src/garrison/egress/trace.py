@@ -95,7 +95,10 @@ class Answer:
 class ConnectionRecord:
     """One opened connection, or one that failed: for the list of outside hosts.
 
-    route: `direct`, or the proxy's HOST:PORT. at: UTC. code, who, hop: of the error, else empty.
+    route: `direct`, or the proxy's HOST:PORT. at: UTC. code, who, hop, message, hint: of the
+    error, else empty. steps: what was tried, hop by hop. test: somebody asked for a connection
+    test. opened: False for what an open connection, told of before, carried since: `sent` and
+    `received` are bytes of bodies.
     """
 
     host: str
@@ -107,6 +110,13 @@ class ConnectionRecord:
     code: str = ""
     who: str = ""
     hop: str = ""
+    message: str = ""
+    hint: str = ""
+    steps: tuple[Step, ...] = ()
+    test: bool = False
+    opened: bool = True
+    sent: int = 0
+    received: int = 0
 
 
 @dataclass(frozen=True, slots=True)

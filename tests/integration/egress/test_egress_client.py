@@ -38,7 +38,13 @@ from tests.integration.egress.scripted import answers, scripted
 async def client(
     settings: ProxySettings, records: list[ConnectionRecord] | None = None
 ) -> AsyncIterator[EgressClient]:
-    found = EgressClient(settings, observer=None if records is None else records.append)
+    """records: gains one per connection; what they carry is left out."""
+
+    def note(record: ConnectionRecord) -> None:
+        if records is not None and record.opened:
+            records.append(record)
+
+    found = EgressClient(settings, observer=note)
     try:
         yield found
     finally:
@@ -370,6 +376,38 @@ async def test_destinations_own_errors_are_returned(
             for status in (401, 403, 404, 500, 503):
                 url = f"{destination.url}/status/{status}"
                 assert (await egress.request("GET", url, purpose="intel")).status == status
+
+
+async def test_bytes_of_bodies_are_counted(
+    squid: Squid, outside_ca: Authority, secure: Destination
+) -> None:
+    """By both faces, and by a WebSocket when it closes."""
+    records: list[ConnectionRecord] = []
+    found = settings(squid, outside_ca)
+    egress = EgressClient(found, observer=records.append)
+    try:
+        await egress.request("POST", f"{secure.url}/status/404", purpose="alerts", data=b"x" * 70)
+        socket = await egress.websocket(secure.ws, purpose="fleet")
+        await socket.send(b"12345")
+        assert await socket.receive() == b"12345"
+        await socket.close()
+    finally:
+        await egress.aclose()
+    await asyncio.to_thread(
+        fetch, f"{secure.url}/status/404", found, purpose="registry", observer=records.append
+    )
+
+    told = [r for r in records if not r.opened]
+    carried = {
+        p: (
+            sum(r.sent for r in told if r.purpose == p),
+            sum(r.received for r in told if r.purpose == p),
+        )
+        for p in ("alerts", "fleet", "registry")
+    }
+    assert carried == {"alerts": (70, 23), "fleet": (5, 5), "registry": (0, 6)}
+    hops = [[step.hop for step in r.steps][:3] for r in records if r.opened]
+    assert hops[0] == hops[-1] == ["resolve", "tcp", "tunnel"]
 
 
 async def test_failures_carry_trace_and_route(squid: Squid, secure: Destination) -> None:

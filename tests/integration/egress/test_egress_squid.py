@@ -49,7 +49,13 @@ def way(request: pytest.FixtureRequest, outside_ca: Authority, proxy_ca: Authori
 async def client(
     settings: ProxySettings, records: list[ConnectionRecord] | None = None
 ) -> AsyncIterator[EgressClient]:
-    found = EgressClient(settings, observer=None if records is None else records.append)
+    """records: gains one per connection; what they carry is left out."""
+
+    def note(record: ConnectionRecord) -> None:
+        if records is not None and record.opened:
+            records.append(record)
+
+    found = EgressClient(settings, observer=note)
     try:
         yield found
     finally:
