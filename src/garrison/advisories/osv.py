@@ -6,6 +6,7 @@ list belongs, unknown fields, several ecosystems in one record, GIT ranges.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -32,6 +33,10 @@ _MAX_REFERENCES = 64
 _MAX_ID = 128
 
 _EVENT_KINDS: tuple[EventKind, ...] = ("introduced", "fixed", "last_affected", "limit")
+# Errata of these distributions: their CVEs stand under `related` in older records, and their own
+# rating is a word at the head of the summary.
+_ERRATA = frozenset({"AlmaLinux", "Red Hat", "Rocky Linux", "SUSE", "openSUSE"})
+_RATED_SUMMARY = re.compile(r"(Critical|Important|Moderate|Low): ")
 _SCORE_FIELDS = ("cvss_v4", "cvss_v3", "cvss_v2")
 # Go writes Go's zero time where nothing is known.
 _NO_TIME = "0001-01-01"
@@ -149,13 +154,14 @@ def _advisory(record: _Record) -> Record:
         if item.url.startswith(("https://", "http://"))
     )
     details = (record.details or "")[:_MAX_DETAILS]
+    errata = any(entry.ecosystem.partition(":")[0] in _ERRATA for entry in affected)
     advisory = Advisory(
         id=record.id,
         modified=record.modified or "",
         published=_time(record.published),
         withdrawn=record.withdrawn or "",
         aliases=_ids(record.aliases),
-        upstream=_ids(record.upstream),
+        upstream=_upstream(record, errata=errata),
         related=_ids(record.related),
         ratings=(*_vectors(record.severity), *_stated(record.database_specific)),
         summary=(record.summary or "").strip() or _first_line(details),
@@ -183,7 +189,7 @@ def _entries(record: _Record, notes: list[str]) -> list[Affected]:
             name=normalize_name(package.ecosystem, package.name),
             ranges=ranges,
             versions=tuple(item.versions or ()),
-            ratings=_entry_ratings(item),
+            ratings=_entry_ratings(item, record),
         )
         notes.extend(_entry_notes(entry, item))
         entries.append(entry)
@@ -226,8 +232,17 @@ def _vectors(severities: list[_Severity] | None) -> tuple[Rating, ...]:
     return tuple(Rating(item.type, item.score) for item in severities or () if item.score)
 
 
-def _entry_ratings(item: _Affected) -> tuple[Rating, ...]:
+def _entry_ratings(item: _Affected, record: _Record) -> tuple[Rating, ...]:
     ratings = list(_vectors(item.severity))
+    distribution = item.package.ecosystem.partition(":")[0] if item.package else ""
+    if distribution in _ERRATA and (word := _RATED_SUMMARY.match(record.summary or "")):
+        ratings.append(Rating(distribution, word[1]))
+    # Ubuntu states its priority beside the vectors of the whole record.
+    ratings += [
+        Rating(rating.type, rating.score)
+        for rating in record.severity or ()
+        if rating.type == distribution and rating.score
+    ]
     for specific in (item.ecosystem_specific, item.database_specific):
         if specific is None:
             continue
@@ -250,6 +265,14 @@ def _stated(specific: _Specific | None) -> tuple[Rating, ...]:
         if isinstance(value, str | int | float) and not isinstance(value, bool):
             ratings.append(Rating(field, str(value)))
     return tuple(ratings)
+
+
+def _upstream(record: _Record, *, errata: bool) -> tuple[str, ...]:
+    """What the record is about; of an erratum that names nothing else, the CVEs it relates to."""
+    named = _ids(record.upstream)
+    if errata and not named and not record.aliases:
+        return tuple(id for id in _ids(record.related) if id.startswith("CVE-"))
+    return named
 
 
 def _ids(ids: list[str] | None) -> tuple[str, ...]:

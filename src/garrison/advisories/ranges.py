@@ -29,6 +29,9 @@ class Verdict:
 
 
 class _Bound(NamedTuple):
+    """place: where it stands in the order. key: what an installed version is compared with."""
+
+    place: tuple[Any, ...]
     key: tuple[Any, ...]
     event: Event
 
@@ -53,7 +56,7 @@ def check(affected: Affected, version: str, scheme: Scheme | None) -> Verdict:
         except InvalidVersionError as error:
             undecided = str(error)
             continue
-        if because := _inside(bounds, _comparable(installed, span, scheme)):
+        if because := _inside(bounds, _comparable(installed, version, span, scheme)):
             return Verdict(True, because)
     if listed or _equal_listed(affected, installed, scheme):
         return Verdict(True, f"version {version} is listed")
@@ -66,11 +69,12 @@ def fixes(affected: Affected, version: str, scheme: Scheme) -> list[str]:
     Those of ranges with an unusable bound too: a fix is a fix.
     """
     try:
-        installed = (1, scheme.parse(version))
+        parsed = scheme.parse(version)
     except InvalidVersionError:
         return []
     found = {}
     for span in affected.ranges:
+        installed = _comparable(parsed, version, span, scheme)
         for event in span.events:
             if event.kind == "fixed" and event.version != "0" and scheme.valid(event.version):
                 key = (1, scheme.parse(event.version))
@@ -101,8 +105,14 @@ def _bounds(span: Range, scheme: Scheme) -> list[_Bound]:
     Sorting is stable on purpose: `fixed 2.0, introduced 2.0` goes on at 2.0, the other order ends
     there.
     """
-    bounds = [_Bound(_bound_key(event, scheme), event) for event in span.events]
-    return sorted(bounds, key=lambda bound: bound.key)
+    bounds = []
+    for event in span.events:
+        place = key = _bound_key(event, scheme)
+        if event.kind == "last_affected" and event.version == "0":
+            # Stands before every version elsewhere; the last affected one is a version itself.
+            key = (1, scheme.parse("0"))
+        bounds.append(_Bound(place, key, event))
+    return sorted(bounds, key=lambda bound: bound.place)
 
 
 def _bound_key(event: Event, scheme: Scheme) -> tuple[Any, ...]:
@@ -113,12 +123,24 @@ def _bound_key(event: Event, scheme: Scheme) -> tuple[Any, ...]:
     return (1, scheme.parse(event.version))
 
 
-def _comparable(installed: Any, span: Range, scheme: Scheme) -> tuple[Any, ...]:
-    """The installed version's key; a Python version loses its local label (`2.0.1+cu118`) unless
-    a bound has one, as PEP 440 has it for specifiers."""
+def _comparable(installed: Any, version: str, span: Range, scheme: Scheme) -> tuple[Any, ...]:
+    """The installed version's key, as far as the bounds say something of it.
+
+    A Python version loses its local label (`2.0.1+cu118`) unless a bound has one, as PEP 440 has
+    it for specifiers. An rpm version loses its epoch unless a bound has one: some distributions
+    publish none, and taken for 0 it would make every package with an epoch sound.
+    """
     if scheme.name == "pep440" and not any("+" in event.version for event in span.events):
         return (1, python_versions.public(installed))
+    if scheme.name == "rpm" and not any(":" in event.version for event in span.events):
+        return (1, scheme.parse(without_epoch(version)))
     return (1, installed)
+
+
+def without_epoch(version: str) -> str:
+    """An rpm version without its epoch: `1:3.0.7-24.el9` is `3.0.7-24.el9`."""
+    epoch, colon, rest = version.partition(":")
+    return rest if colon and epoch.isdigit() else version
 
 
 def _inside(bounds: list[_Bound], installed: tuple[Any, ...]) -> str:
@@ -127,7 +149,7 @@ def _inside(bounds: list[_Bound], installed: tuple[Any, ...]) -> str:
     if limits and not any(installed < limit for limit in limits):
         return ""
     opened: Event | None = None
-    for key, event in bounds:
+    for _, key, event in bounds:
         if event.kind == "introduced" and installed >= key:
             opened = event
         elif (event.kind == "fixed" and installed >= key) or (
@@ -140,7 +162,7 @@ def _inside(bounds: list[_Bound], installed: tuple[Any, ...]) -> str:
 
 
 def _end(bounds: list[_Bound], installed: tuple[Any, ...]) -> str:
-    for key, event in bounds:
+    for _, key, event in bounds:
         if event.kind == "fixed" and key > installed:
             return f"fixed {event.version}"
         if event.kind == "last_affected" and key >= installed:

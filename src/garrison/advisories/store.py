@@ -14,8 +14,9 @@ import msgspec
 from garrison.advisories.advisory import Advisory, Affected, AffectedRow, Reference
 from garrison.advisories.errors import SnapshotError
 from garrison.advisories.state import UpdateState, read_state
+from garrison.packages.releases import serving
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised when the tables or what is read from a record changes: then everything is loaded anew."""
 
 PACKED_ABOVE = 512
@@ -91,7 +92,8 @@ class AdvisoryStore:
             )
         self.revision: str = meta["revision"]
         self._updated_at: str = meta["updated_at"]
-        self._feeds: dict[str, EcosystemState] | None = None
+        self._releases: tuple[str, ...] | None = None
+        self._serving: dict[str, tuple[str, ...]] = {}
 
     @classmethod
     def open(cls, data: Path) -> AdvisoryStore | None:
@@ -148,26 +150,21 @@ class AdvisoryStore:
 
         A feed that says nothing about a release does not make its packages sound.
         """
-        row = self._db.execute(
-            "SELECT 1 FROM release JOIN feed ON feed.name IN (release.ecosystem, release.base)"
-            " WHERE release.ecosystem = ?",
-            (ecosystem,),
-        ).fetchone()
-        return row is not None
+        return bool(self._places(ecosystem))
 
     def lookup(self, ecosystem: str, names: Iterable[str]) -> Mapping[str, tuple[AffectedRow, ...]]:
         """What is published about packages of these normalised names; withdrawn records are not.
 
-        One query for all names. A record that several feeds carry counts once, in the copy that
-        was modified last.
+        One query for all names and all parts of the release (`releases.serving`). A record that
+        several feeds carry counts once, in the copy that was modified last.
         """
         rows = self._db.execute(
             "SELECT a.name, r.head, a.data, r.id, r.modified, a.record"
-            " FROM json_each(?) AS wanted"
-            " JOIN affected AS a ON a.ecosystem = ? AND a.name = wanted.value"
+            " FROM json_each(?) AS place CROSS JOIN json_each(?) AS wanted"
+            " CROSS JOIN affected AS a ON a.ecosystem = place.value AND a.name = wanted.value"
             " JOIN record AS r ON r.key = a.record AND r.withdrawn = 0"
             " ORDER BY a.name, r.id, r.modified DESC, a.record, a.entry",
-            (msgspec.json.encode(sorted(set(names))).decode(), ecosystem),
+            (_list(self._places(ecosystem)), _list(sorted(set(names)))),
         )
         found: dict[str, list[AffectedRow]] = {}
         heads: dict[int, Advisory] = {}
@@ -192,7 +189,7 @@ class AdvisoryStore:
             " JOIN identifier AS i ON i.identifier = wanted.value"
             " JOIN record AS r ON r.key = i.record AND r.withdrawn = 0"
             " ORDER BY i.identifier, r.id, r.modified",
-            (msgspec.json.encode(sorted(set(identifiers))).decode(),),
+            (_list(sorted(set(identifiers))),),
         )
         found: dict[str, list[Advisory]] = {}
         for identifier, head in rows:
@@ -228,11 +225,28 @@ class AdvisoryStore:
         )
         return [id for (id,) in rows]
 
+    def _places(self, ecosystem: str) -> tuple[str, ...]:
+        """The loaded ecosystems that are about packages of this one."""
+        if self._releases is None:
+            rows = self._db.execute(
+                "SELECT DISTINCT release.ecosystem FROM release"
+                " JOIN feed ON feed.name IN (release.ecosystem, release.base)"
+            )
+            self._releases = tuple(name for (name,) in rows)
+        places = self._serving.get(ecosystem)
+        if places is None:
+            places = self._serving[ecosystem] = serving(ecosystem, self._releases)
+        return places
+
     def _problems(self, kind: str) -> list[SkippedRecord]:
         rows = self._db.execute(
             "SELECT feed, id, reason FROM problem WHERE kind = ? ORDER BY feed, id, reason", (kind,)
         )
         return [SkippedRecord(*row) for row in rows]
+
+
+def _list(names: Iterable[str]) -> str:
+    return msgspec.json.encode(list(names)).decode()
 
 
 def _entry(data: bytes) -> Affected:

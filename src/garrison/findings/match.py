@@ -5,6 +5,7 @@ The rules are written down in docs/reference/matching.md.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from garrison.advisories import Advisory, AffectedRow, Verdict, check, fixes, no
 from garrison.findings.finding import Finding, Match, ScanReport
 from garrison.findings.severity import assess
 from garrison.packages import Inventory, Package
+from garrison.packages.releases import variant_of
 from garrison.packages.versions import scheme_for
 from garrison.packages.versions.semver import from_go_toolchain
 
@@ -30,6 +32,11 @@ _ECOSYSTEMS = {
     "pub": "Pub",
     "pypi": "PyPI",
 }
+# Their records name binary packages; all other distributions' name source packages.
+_BY_BINARY = frozenset({"AlmaLinux", "Red Hat", "Rocky Linux"})
+_MODULAR = re.compile(r"\.module[+_]el\d")
+_MODULE_OF_PURL = re.compile(r"[?&](?:rpmmod|modularitylabel)=([^:&%]+)(?::|%3A)([^:&%]+)")
+_MODULE_OF_SUMMARY = re.compile(r"(?:^|\s)([\w.+-]+:[\w.+-]+) (?:security|bug|enhancement)")
 # Joins namespace and name the way the ecosystem's advisories do.
 _JOINTS = {"maven": ":"}
 
@@ -49,11 +56,15 @@ class Lookup(Protocol):
 
 
 class Subject(NamedTuple):
-    """What advisories are asked about: for distributions the source package and its version."""
+    """What advisories are asked about: for most distributions the source package and its version.
+
+    module: module and stream of a modular rpm (`nodejs:18`), as far as it is known.
+    """
 
     ecosystem: str
     name: str
     version: str
+    module: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +105,13 @@ def subject_of(package: Package) -> Subject | None:
     such files wrongly.
     """
     if package.type in _DISTRIBUTIONS:
+        ecosystem = ecosystem_of(package)
+        if ecosystem.partition(":")[0] in _BY_BINARY:
+            found = _MODULE_OF_PURL.search(package.purl)
+            module = f"{found[1]}:{found[2]}" if found else ""
+            return Subject(ecosystem, package.name, package.version, module)
         name, version = package.source or package.name, package.source_version or package.version
-        return Subject(ecosystem_of(package), name, version)
+        return Subject(ecosystem, name, version)
     if package.position == "owned":
         return None
     ecosystem = ecosystem_of(package)
@@ -239,7 +255,7 @@ def _undecided_warning(subject: Subject, candidates: list[_Candidate]) -> str:
 def _candidates(subject: Subject, rows: Sequence[AffectedRow]) -> list[_Candidate]:
     scheme = scheme_for(subject.ecosystem)
     candidates: dict[str, _Candidate] = {}
-    for row in rows:
+    for row in _about(subject, rows):
         candidate = candidates.setdefault(row.advisory.id, _Candidate(row.advisory, [], [], []))
         candidate.rows.append(row)
         verdict = check(row.affected, subject.version, scheme)
@@ -248,6 +264,48 @@ def _candidates(subject: Subject, rows: Sequence[AffectedRow]) -> list[_Candidat
         elif verdict.undecided:
             candidate.undecided.append(verdict.undecided)
     return list(candidates.values())
+
+
+def _about(subject: Subject, rows: Sequence[AffectedRow]) -> Sequence[AffectedRow]:
+    """Those rows that are about the build that is installed, where one release has several."""
+    if subject.ecosystem.startswith("Ubuntu:"):
+        return _of_variant(subject, rows)
+    if subject.ecosystem.partition(":")[0] in _BY_BINARY:
+        return [row for row in rows if _of_stream(subject, row)]
+    return rows
+
+
+def _of_variant(subject: Subject, rows: Sequence[AffectedRow]) -> list[AffectedRow]:
+    """Per record: of a subscriber's package what is published for subscribers, else the release's
+    own entry. What only subscribers get fixed is vulnerable for everybody."""
+    records: dict[str, list[AffectedRow]] = {}
+    for row in rows:
+        records.setdefault(row.advisory.id, []).append(row)
+    version = subject.version.lower()
+    kept = []
+    for entries in records.values():
+        variants = [(variant_of(row.affected.ecosystem), row) for row in entries]
+        plain = [row for variant, row in variants if not variant]
+        pro = [row for variant, row in variants if variant == "Pro"]
+        if "fips" in version:
+            kept += [row for variant, row in variants if "FIPS" in variant] or plain or pro
+        elif "esm" in version:
+            kept += pro or plain
+        else:
+            kept += plain or pro
+    return kept
+
+
+def _of_stream(subject: Subject, row: AffectedRow) -> bool:
+    """Modular packages exist once per stream beside the plain ones, each with its own fixes."""
+    bounds = [event.version for span in row.affected.ranges for event in span.events[1:]]
+    if not bounds:
+        return True
+    modular = any(_MODULAR.search(version) for version in bounds)
+    if modular != bool(subject.module or _MODULAR.search(subject.version)):
+        return False
+    named = _MODULE_OF_SUMMARY.search(row.advisory.summary) if modular else None
+    return not (named and subject.module) or named[1] == subject.module
 
 
 def _joined(candidates: list[_Candidate]) -> list[list[_Candidate]]:

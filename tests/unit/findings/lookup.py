@@ -8,6 +8,7 @@ from typing import Any
 from garrison.advisories import Advisory, AffectedRow
 from garrison.advisories.osv import read_record
 from garrison.packages import Package
+from garrison.packages.releases import serving
 from tests.unit.advisories.records import Json, raw
 
 
@@ -23,14 +24,14 @@ class Records:
         self._covers = {*covers, *(part.ecosystem for item in advisories for part in item.affected)}
 
     def covers(self, ecosystem: str) -> bool:
-        return ecosystem in self._covers
+        return bool(serving(ecosystem, self._covers))
 
     def lookup(self, ecosystem: str, names: Iterable[str]) -> Mapping[str, tuple[AffectedRow, ...]]:
         found: dict[str, tuple[AffectedRow, ...]] = {}
         wanted = set(names)
         for advisory in self._live:
             for part in advisory.affected:
-                if part.ecosystem == ecosystem and part.name in wanted:
+                if part.ecosystem in serving(ecosystem, self._covers) and part.name in wanted:
                     found[part.name] = (*found.get(part.name, ()), AffectedRow(advisory, part))
         return found
 

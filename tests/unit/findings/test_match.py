@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from garrison.findings import match_inventory, match_package, match_packages, subject_of
+from garrison.findings import (
+    Subject,
+    match_inventory,
+    match_package,
+    match_packages,
+    subject_of,
+)
 from garrison.packages import Inventory, OperatingSystem, Package
 from tests.unit.advisories.records import entry, record, span, until
 from tests.unit.findings.lookup import Records, deb, package
@@ -42,7 +48,7 @@ def test_what_is_asked_for_a_package(
     item: Package, ecosystem: str, name: str, version: str
 ) -> None:
     """Distributions are asked by source package and source version, others by their full name."""
-    assert subject_of(item) == (ecosystem, name, version)
+    assert subject_of(item) == Subject(ecosystem, name, version)
 
 
 def test_files_of_a_distribution_package_are_not_asked_for() -> None:

@@ -6,6 +6,6 @@ each. `assemble` turns the facts of an image's final view into packages with the
 
 from garrison.packages.readers.assemble import Assembled, assemble
 from garrison.packages.readers.files import READERS_VERSION, PackageFiles
-from garrison.packages.readers.osrelease import distro
+from garrison.packages.releases import distro
 
 __all__ = ["READERS_VERSION", "Assembled", "PackageFiles", "assemble", "distro"]

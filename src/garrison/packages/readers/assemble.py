@@ -11,7 +11,7 @@ from garrison.packages.purl import purl
 from garrison.packages.readers import npm, python
 from garrison.packages.readers.facts import Database, DistributionPackage, FileList, Named
 from garrison.packages.readers.files import is_database, is_database_folder
-from garrison.packages.readers.osrelease import distro
+from garrison.packages.releases import distro
 
 OS_RELEASE = ("etc/os-release", "usr/lib/os-release")
 DPKG_STATUS = "var/lib/dpkg/status"

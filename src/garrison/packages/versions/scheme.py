@@ -71,6 +71,15 @@ _ECOSYSTEMS = {
     "Debian": "dpkg",
     "Echo": "dpkg",
     "Ubuntu": "dpkg",
+    "AlmaLinux": "rpm",
+    "Azure Linux": "rpm",
+    "Mageia": "rpm",
+    "Photon OS": "rpm",
+    "Red Hat": "rpm",
+    "Rocky Linux": "rpm",
+    "SUSE": "rpm",
+    "openEuler": "rpm",
+    "openSUSE": "rpm",
     "PyPI": "pep440",
     "npm": "semver",
     "crates.io": "semver",
@@ -86,7 +95,7 @@ _ECOSYSTEMS = {
 def scheme_for(ecosystem: str) -> Scheme | None:
     """The scheme of an OSV ecosystem, with or without release (`Debian:12`); None if unknown."""
     name = _ECOSYSTEMS.get(ecosystem.partition(":")[0])
-    return SCHEMES[name] if name else None
+    return SCHEMES.get(name) if name else None
 
 
 def compare(scheme: str | Scheme, a: str, b: str) -> int:

@@ -299,7 +299,7 @@ def test_scopes() -> None:
         (b"ID=ubuntu\nVERSION_ID='24.10'", "Ubuntu:24.10"),
         (b"ID=ubuntu\nVERSION_ID='23.04'", "Ubuntu:23.04"),
         (b"ID=alpine\nVERSION_ID=3.20.3\n", "Alpine:v3.20"),
-        (b"ID=alpine\nVERSION_ID=3.23_alpha20250612\n", ""),
+        (b"ID=alpine\nVERSION_ID=3.23_alpha20250612\n", "Alpine:edge"),
         (b"# comment\nID=wolfi\nVERSION_ID=20230201\n", "Wolfi"),
         (b"ID=nimbus\nVERSION_ID=7\nID_LIKE=debian\n", ""),
         (b"ID=linuxmint\nVERSION_ID=22\nUBUNTU_CODENAME=noble\n", ""),
