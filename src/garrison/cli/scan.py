@@ -21,6 +21,7 @@ from garrison.environment import data_directory
 from garrison.errors import GarrisonError, InvalidSettingError
 
 if TYPE_CHECKING:
+    from garrison.findings.cache import ScanCache
     from garrison.findings.finding import ScanReport, Severity
     from garrison.images import ImageSource, Progress
     from garrison.packages import Inventory, Package
@@ -48,6 +49,9 @@ CaFile = Annotated[
 Timeout = Annotated[float, typer.Option(help="Seconds for the whole scan.", min=0.1)]
 Data = Annotated[
     Path | None, typer.Option("--data", envvar="GARRISON_DATA", help="Where the advisories are.")
+]
+NoCache = Annotated[
+    bool, typer.Option("--no-cache", help="Read every layer, and remember nothing.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
 Output = Annotated[Path | None, typer.Option("--output", help="Write to a file.")]
@@ -137,6 +141,7 @@ def scan(
     plain_http: PlainHttp = False,
     ca_file: CaFile = None,
     timeout: Timeout = _TIMEOUT,
+    no_cache: NoCache = False,
     data: Data = None,
 ) -> None:
     """List what is vulnerable in an image.
@@ -156,7 +161,9 @@ def scan(
     access = _Access(platform, username, password_stdin, plain_http, ca_file, timeout)
     source = _open(image, access)
     with _progress() as progress:
-        report = scan_image(source, store, progress=progress, seconds=timeout)
+        report = scan_image(
+            source, store, progress=progress, seconds=timeout, cache=_cache(folder, no_cache)
+        )
     report = _filtered(report, shown, ignore_unfixed)
     _print(report, "json" if json else format, output)
     if store is None:
@@ -177,6 +184,7 @@ def sbom(
     plain_http: PlainHttp = False,
     ca_file: CaFile = None,
     timeout: Timeout = _TIMEOUT,
+    no_cache: NoCache = False,
     data: Data = None,
 ) -> None:
     """List the packages of an image. Needs no advisories."""
@@ -185,7 +193,10 @@ def sbom(
     access = _Access(platform, username, password_stdin, plain_http, ca_file, timeout)
     source = _open(image, access)
     with _progress() as progress:
-        inventory = read_image(source, progress=progress, seconds=timeout)
+        folder = data or data_directory(os.environ)
+        inventory = read_image(
+            source, progress=progress, seconds=timeout, cache=_cache(folder, no_cache)
+        )
     if json:
         import msgspec
 
@@ -196,6 +207,12 @@ def sbom(
         _put("\n".join(rows) + "\n", output)
     if inventory.unreadable:
         raise UnreadableDatabaseError(inventory.unreadable)
+
+
+def _cache(data: Path, off: bool) -> ScanCache | None:
+    from garrison.findings.cache import ScanCache
+
+    return None if off else ScanCache(data / "cache")
 
 
 def _shown(package: Package) -> str:

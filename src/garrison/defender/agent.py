@@ -60,7 +60,7 @@ class Agent:
         config: DefenderSettings,
         settings: Callable[[], ProxySettings],
         *,
-        scan: Scan = read_image,
+        scan: Scan | None = None,
         rng: random.Random | None = None,
         now: Callable[[], datetime] | None = None,
         changed: Callable[[LinkState], None] = lambda _: None,
@@ -79,7 +79,7 @@ class Agent:
         self._workers = Workers(
             self._queue,
             self._journal,
-            scan=scan,
+            scan=scan or functools.partial(read_image, cache=config.directory / "cache"),
             settings=self._for_scan,
             observer=self._contacts.observe,
             done=self._scan_done,

@@ -25,6 +25,8 @@ from garrison.fleet.messages import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from garrison.egress import ConnectionRecord, ProxySettings
 
 PROGRESS_SECONDS = 1.0
@@ -73,10 +75,12 @@ def read_image(
     settings: ProxySettings,
     progress: Progress,
     observer: Callable[[ConnectionRecord], None],
+    cache: Path | None = None,
 ) -> bytes:
-    """The inventory of an image in a registry, as bytes."""
+    """The inventory of an image in a registry, as bytes. cache: folder of what was read before."""
     # Readers of layers and package databases are not loaded before the first scan.
     from garrison.findings import scan
+    from garrison.findings.cache import ScanCache
     from garrison.images import open_image
     from garrison.packages import wire as inventory_wire
 
@@ -89,7 +93,8 @@ def read_image(
         access=request.access,
         observer=observer,
     )
-    return inventory_wire.encode(scan.read_image(source, progress=progress))
+    known = None if cache is None else ScanCache(cache)
+    return inventory_wire.encode(scan.read_image(source, progress=progress, cache=known))
 
 
 class Workers:

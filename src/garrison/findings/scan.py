@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from garrison.advisories import AdvisoryStore
+    from garrison.findings.cache import ScanCache
     from garrison.findings.finding import ScanReport
 
 MAX_SECONDS = 3600.0
@@ -35,9 +36,11 @@ def read_image(
     progress: Progress | None = None,
     seconds: float = MAX_SECONDS,
     clock: Callable[[], float] = time.monotonic,
+    cache: ScanCache | None = None,
 ) -> Inventory:
     """Everything installed in the image of `source`.
 
+    cache: an image it knows costs its manifest, and no layer it knows is read again.
     progress: called with bytes done, bytes in all and the step, from the reading threads; what
         it raises ends the scan. seconds: for the whole of it.
 
@@ -46,10 +49,20 @@ def read_image(
         EgressError: the way to its registry failed.
     """
     began = clock()
-    content = source.read(PackageFiles(), threads=threads, progress=progress, seconds=seconds)
+    identity = source.identify() if cache is not None else ""
+    if cache is not None and (known := cache.image(identity)) is not None:
+        return replace(known, reference=source.reference, duration=clock() - began)
+    content = source.read(
+        PackageFiles(), threads=threads, progress=progress, seconds=seconds, cache=cache
+    )
     if progress is not None:
         progress(0, 0, "packages")
-    return _inventory(content, assemble(merge(content.contents), content.layers), clock() - began)
+    found = assemble(merge(content.contents), content.layers)
+    inventory = _inventory(content, found, clock() - began)
+    if cache is not None:
+        cache.remember(identity, inventory)
+        cache.tidy()
+    return inventory
 
 
 def scan_image(
@@ -59,11 +72,12 @@ def scan_image(
     threads: int = 2,
     progress: Progress | None = None,
     seconds: float = MAX_SECONDS,
+    cache: ScanCache | None = None,
 ) -> ScanReport:
     """`read_image`, and the findings in it by the advisories in `store`, if there are any."""
     from garrison.findings.match import match_inventory
 
-    inventory = read_image(source, threads=threads, progress=progress, seconds=seconds)
+    inventory = read_image(source, threads=threads, progress=progress, seconds=seconds, cache=cache)
     report = match_inventory(inventory, store)
     warnings = (*report.warnings, *warnings_about(inventory))
     return replace(report, warnings=warnings)

@@ -28,7 +28,7 @@ from garrison.images.errors import (
 )
 from garrison.images.layers import Entry, FileView, merge
 from garrison.images.manifest import Platform
-from garrison.images.read import ImageContent, ImageSource, LayerInfo, Progress
+from garrison.images.read import ImageContent, ImageSource, LayerCache, LayerInfo, Progress
 from garrison.images.reference import Digest, ImageReference
 from garrison.images.source import ENGINE_SOCKET, Access, RegistryAccess, open_image
 
@@ -52,6 +52,7 @@ __all__ = [
     "ImageReference",
     "ImageSource",
     "InsecureError",
+    "LayerCache",
     "LayerContent",
     "LayerInfo",
     "NotFoundError",

@@ -13,7 +13,7 @@ from garrison.images.blobs import BlobImage, verified
 from garrison.images.content import Broken, LayerContent, Wanted, facts_of
 from garrison.images.errors import BadManifestError, ImageError, NotFoundError, TooLargeError
 from garrison.images.manifest import Descriptor, Index, Platform, choose, parse_manifest
-from garrison.images.read import ImageContent, LayerInfo, Progress
+from garrison.images.read import ImageContent, LayerCache, LayerInfo, Progress
 from garrison.images.reference import Digest
 from garrison.images.stream import Guard
 
@@ -78,12 +78,22 @@ class LayoutSource:
             raise NotFoundError(f"{text} is not a folder")
         self._folder, self._name = found
         self._platform = platform
+        self._found: BlobImage | None = None
 
     @property
     def reference(self) -> str:
         if self._name.startswith("sha"):
             return f"oci:{self._folder}@{self._name}"
         return f"oci:{self._folder}:{self._name}" if self._name else f"oci:{self._folder}"
+
+    def identify(self) -> str:
+        store = _LayoutStore(self._folder)
+        descriptor = self._select()
+        data = verified(store.manifest(descriptor), descriptor.digest)
+        self._found = BlobImage(
+            self.reference, store, data, descriptor.media_type, descriptor.digest, self._platform
+        )
+        return self._found.identity
 
     def read(
         self,
@@ -92,15 +102,14 @@ class LayoutSource:
         threads: int = 2,
         progress: Progress | None = None,
         seconds: float = limits.MAX_SECONDS,
+        cache: LayerCache | None = None,
     ) -> ImageContent:
         guard = Guard(seconds)
-        store = _LayoutStore(self._folder)
-        descriptor = self._select()
-        data = verified(store.manifest(descriptor), descriptor.digest)
-        image = BlobImage(
-            self.reference, store, data, descriptor.media_type, descriptor.digest, self._platform
-        )
-        return image.read(wanted, threads=threads, progress=progress, guard=guard)
+        if self._found is None:
+            self.identify()
+        image, self._found = self._found, None
+        assert image is not None
+        return image.read(wanted, threads=threads, progress=progress, guard=guard, cache=cache)
 
     def _select(self) -> Descriptor:
         """The entry of `index.json` that is meant: by name, else the only one, else by platform."""
@@ -155,6 +164,9 @@ class RootfsSource:
     def reference(self) -> str:
         return f"rootfs:{self._folder}"
 
+    def identify(self) -> str:
+        return ""
+
     def read(
         self,
         wanted: Wanted,
@@ -162,6 +174,7 @@ class RootfsSource:
         threads: int = 2,
         progress: Progress | None = None,
         seconds: float = limits.MAX_SECONDS,
+        cache: LayerCache | None = None,
     ) -> ImageContent:
         content = _walk_folder(self._folder, wanted, Guard(seconds))
         return ImageContent(

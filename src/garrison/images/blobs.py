@@ -20,6 +20,7 @@ from garrison.images.manifest import (
 )
 from garrison.images.read import (
     ImageContent,
+    LayerCache,
     LayerInfo,
     LayerJob,
     OpenBlob,
@@ -102,8 +103,19 @@ class BlobImage:
             store, data, media_type, digest, platform or Platform.of_this_node()
         )
 
+    @property
+    def identity(self) -> str:
+        """Equal for equal images asked for in the same way."""
+        return f"{self.digest} {self._platform}" if self._platform else str(self.digest)
+
     def read(
-        self, wanted: Wanted, *, threads: int, progress: Progress | None, guard: Guard
+        self,
+        wanted: Wanted,
+        *,
+        threads: int,
+        progress: Progress | None,
+        guard: Guard,
+        cache: LayerCache | None = None,
     ) -> ImageContent:
         """Config and layers, all verified."""
         manifest = self._manifest
@@ -120,6 +132,7 @@ class BlobImage:
             threads=threads,
             progress=progress,
             guard=guard,
+            cache=cache,
         )
         return ImageContent(
             self.reference,

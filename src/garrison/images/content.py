@@ -7,6 +7,8 @@ from array import array
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from xxhash import xxh3_64_intdigest
+
 from garrison.errors import GarrisonError
 
 _log = logging.getLogger("garrison.images")
@@ -82,14 +84,20 @@ class LayerContent:
     opaque: list[str] = field(default_factory=list)
     symlinks: dict[str, str] = field(default_factory=dict)
     hard_links: dict[str, str] = field(default_factory=dict)
-    folders: array[int] = field(default_factory=lambda: array("q"))
-    others: array[int] = field(default_factory=lambda: array("q"))
+    folders: array[int] = field(default_factory=lambda: array("Q"))
+    others: array[int] = field(default_factory=lambda: array("Q"))
     entries: int = 0
 
 
-def path_hash(path: str) -> int:
-    """The hash of a path in `LayerContent.folders` and `others`; differs between processes.
+bytes_hash = xxh3_64_intdigest
+"""The hash of a path in `LayerContent.folders` and `others`: the same on every machine, so that
+layers can be remembered, and as fast as the interpreter's own.
 
-    64-bit SipHash under a random key: an image cannot provoke collisions.
-    """
-    return hash(path.encode("utf-8", "replace"))
+An image that provokes a collision loses one of its own files from view, which a whiteout does as
+well.
+"""
+
+
+def path_hash(path: str) -> int:
+    """`bytes_hash` of a path as text."""
+    return bytes_hash(path.encode("utf-8", "replace"))

@@ -17,7 +17,7 @@ import msgspec
 from garrison.images import limits
 from garrison.images.content import Wanted
 from garrison.images.errors import BadLayerError, BadReferenceError, EngineError, NotFoundError
-from garrison.images.read import ImageContent, Meter, Progress
+from garrison.images.read import ImageContent, LayerCache, Meter, Progress
 from garrison.images.saved import read_stream
 from garrison.images.stream import Guard
 
@@ -49,6 +49,10 @@ class EngineSource:
     def reference(self) -> str:
         return f"docker:{self._name}"
 
+    def identify(self) -> str:
+        # The engine computed this digest itself when it took the image in.
+        return f"engine {self._inspect().id}"
+
     def read(
         self,
         wanted: Wanted,
@@ -56,6 +60,7 @@ class EngineSource:
         threads: int = 2,
         progress: Progress | None = None,
         seconds: float = limits.MAX_SECONDS,
+        cache: LayerCache | None = None,
     ) -> ImageContent:
         guard = Guard(seconds)
         about = self._inspect()

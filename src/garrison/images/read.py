@@ -45,12 +45,29 @@ class ImageContent:
     labels: dict[str, str] = field(default_factory=dict)
 
 
+class LayerCache(Protocol):
+    """Remembers what layers hold, by the verified digest of their blobs."""
+
+    def get(self, digest: str) -> LayerContent | None: ...
+
+    def put(self, digest: str, content: LayerContent) -> None: ...
+
+
 class ImageSource(Protocol):
     """Somewhere an image can be read from."""
 
     @property
     def reference(self) -> str:
         """What names the image, as a report shows it."""
+        ...
+
+    def identify(self) -> str:
+        """What `read` would read, by the verified digest of its manifest; blocking.
+
+        Equal for equal images, empty where only reading tells. `read` goes on from there.
+
+        Raises: as `read`.
+        """
         ...
 
     def read(
@@ -60,10 +77,11 @@ class ImageSource(Protocol):
         threads: int = 2,
         progress: Progress | None = None,
         seconds: float = limits.MAX_SECONDS,
+        cache: LayerCache | None = None,
     ) -> ImageContent:
         """Read the image once; blocking.
 
-        seconds: for everything.
+        seconds: for everything. cache: spares the layers that it knows.
 
         Raises:
             ImageError: it cannot be had or is not what its digests say.
@@ -124,12 +142,21 @@ def read_layers(
     threads: int,
     progress: Progress | None,
     guard: Guard,
+    cache: LayerCache | None = None,
 ) -> tuple[LayerContent, ...]:
-    """Read the layers, largest first, equal ones once; the first failure ends all."""
+    """Read the layers, largest first, equal ones once; the first failure ends all.
+
+    cache: asked for layers with a digest of their blob; a claimed diff_id is never believed.
+    """
     unique = {job.key: job for job in jobs}
-    waiting = sorted(unique.values(), key=lambda job: job.size or 0)
-    meter = Meter(progress, sum(job.size or 0 for job in waiting))
     contents: dict[str, LayerContent] = {}
+    for key, job in unique.items():
+        if cache is not None and job.digest is not None and (known := cache.get(key)) is not None:
+            contents[key] = known
+    waiting = sorted(
+        (job for key, job in unique.items() if key not in contents), key=lambda job: job.size or 0
+    )
+    meter = Meter(progress, sum(job.size or 0 for job in waiting))
     failures: list[BaseException] = []
 
     def work() -> None:
@@ -139,7 +166,9 @@ def read_layers(
             except IndexError:
                 return
             try:
-                contents[job.key] = _read_one(job, wanted, meter, guard)
+                content = contents[job.key] = _read_one(job, wanted, meter, guard)
+                if cache is not None and job.digest is not None:
+                    cache.put(job.key, content)
             except BaseException as error:
                 failures.append(error)
                 guard.stop()

@@ -33,7 +33,7 @@ from garrison.images.errors import (
     UnauthorizedError,
 )
 from garrison.images.manifest import ACCEPTED, Descriptor, Platform
-from garrison.images.read import ImageContent, OpenBlob, Progress
+from garrison.images.read import ImageContent, LayerCache, OpenBlob, Progress
 from garrison.images.reference import Digest, ImageReference
 from garrison.images.source import IDENTITY_TOKEN_USER, RegistryAccess
 from garrison.images.stream import Guard
@@ -62,7 +62,7 @@ _PASSING = frozenset({429, 500, 502, 503, 504})
 
 
 class RegistrySource:
-    """An image in a registry; each `read` asks the registry anew."""
+    """An image in a registry; each `read` asks the registry anew, but one after `identify`."""
 
     def __init__(
         self,
@@ -79,10 +79,19 @@ class RegistrySource:
         self._platform = platform
         self._access = access
         self._timeout = timeout
+        self._found: BlobImage | None = None
 
     @property
     def reference(self) -> str:
         return str(self._image)
+
+    def identify(self) -> str:
+        registry = Registry(
+            self._image, self._settings, self._access, self._timeout, observer=self._observer
+        )
+        data, media_type, digest = registry.top()
+        self._found = BlobImage(self.reference, registry, data, media_type, digest, self._platform)
+        return self._found.identity
 
     def read(
         self,
@@ -91,16 +100,16 @@ class RegistrySource:
         threads: int = 2,
         progress: Progress | None = None,
         seconds: float = limits.MAX_SECONDS,
+        cache: LayerCache | None = None,
     ) -> ImageContent:
         guard = Guard(seconds)
         if progress is not None:
             progress(0, 0, "manifest")
-        registry = Registry(
-            self._image, self._settings, self._access, self._timeout, observer=self._observer
-        )
-        data, media_type, digest = registry.top()
-        image = BlobImage(self.reference, registry, data, media_type, digest, self._platform)
-        return image.read(wanted, threads=threads, progress=progress, guard=guard)
+        if self._found is None:
+            self.identify()
+        image, self._found = self._found, None
+        assert image is not None
+        return image.read(wanted, threads=threads, progress=progress, guard=guard, cache=cache)
 
 
 class Registry:

@@ -28,6 +28,7 @@ from garrison.images.errors import (
 from garrison.images.manifest import ImageConfig, Index, Manifest, parse_config, parse_manifest
 from garrison.images.read import (
     ImageContent,
+    LayerCache,
     LayerInfo,
     LayerJob,
     Meter,
@@ -175,6 +176,9 @@ class ArchiveSource:
         name = f":{self._name}" if self._name else ""
         return f"docker-archive:{self._file}{name}"
 
+    def identify(self) -> str:
+        return ""
+
     def read(
         self,
         wanted: Wanted,
@@ -182,6 +186,7 @@ class ArchiveSource:
         threads: int = 2,
         progress: Progress | None = None,
         seconds: float = limits.MAX_SECONDS,
+        cache: LayerCache | None = None,
     ) -> ImageContent:
         guard = Guard(seconds)
         if not _is_compressed(self._file):

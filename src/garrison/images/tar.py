@@ -15,7 +15,7 @@ from struct import Struct
 from typing import Final, Protocol
 
 from garrison.images import limits
-from garrison.images.content import Broken, LayerContent, Wanted, facts_of
+from garrison.images.content import Broken, LayerContent, Wanted, bytes_hash, facts_of
 from garrison.images.errors import BadLayerError, TooLargeError
 
 ReadInto = Callable[[memoryview], int]
@@ -119,7 +119,7 @@ class _Walk:
         content, buf, wanted = self.content, self.buf, self.wanted
         suffixes, infix = wanted.suffixes, wanted.infix
         header, need = _HEADER.unpack_from, self._need
-        add_other = content.others.append
+        add_other, path_hash = content.others.append, bytes_hash
         pending: _Pending | None = None
         entries = 0
         while True:
@@ -152,7 +152,7 @@ class _Walk:
                 if b"/." in name or b"//" in name or name[:1] in b"./" or name[-1:] == b"/":
                     self._entry(kind, name, link, size)
                 else:
-                    add_other(hash(name))
+                    add_other(path_hash(name))
                     if name.endswith(suffixes) or infix in name:
                         self._keep(name, size)
                 self.pos += (size + 511) & ~511
@@ -218,9 +218,9 @@ class _Walk:
             self._whiteout(path, base)
             return
         if is_folder:
-            self.content.folders.append(hash(path))
+            self.content.folders.append(bytes_hash(path))
             return
-        self.content.others.append(hash(path))
+        self.content.others.append(bytes_hash(path))
         if kind == _SYMLINK:
             self._link_room()
             self.content.symlinks[_text(path)] = _text(link.partition(b"\0")[0])

@@ -32,7 +32,7 @@ def peak():
                 if line.startswith("VmHWM")) * 1024
 
 before = written()
-sys.argv = ["garrison", "sbom", "--json", sys.argv[1]]
+sys.argv = ["garrison", "sbom", "--json", "--no-cache", sys.argv[1]]
 try:
     main()
 except SystemExit as done:
