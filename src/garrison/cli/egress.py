@@ -135,6 +135,14 @@ def check(
     url: Annotated[str, typer.Argument(metavar="URL")],
     purpose: PurposeOption = "registry",
     from_: FromOption = "console",
+    trust_ca: Annotated[
+        str | None,
+        typer.Option(
+            "--trust-ca",
+            metavar="FINGERPRINT",
+            help="Trust the CA that the connection meets, if this is its SHA-256 fingerprint.",
+        ),
+    ] = None,
     console: ConsoleOption = None,
     data: DataOption = None,
     json: JsonOption = False,
@@ -144,19 +152,45 @@ def check(
     chosen = target(console, data)
     if isinstance(chosen, Remote):
         body = {"url": url, "purpose": checked, "from": from_}
-        document = chosen.call("POST", "/egress/test", body)
+        if trust_ca is None:
+            document = chosen.call("POST", "/egress/test", body)
+        else:
+            trusted = chosen.call("POST", "/egress/trust", {**body, "fingerprint": trust_ca})
+            document = _trusted(trusted["certificate"], trusted["revision"], trusted["test"])
     else:
-        from garrison.egress import check_connection
-
         _only_console(from_)
-        settings = _in_force(chosen)
-        document = _decided(lambda: check_connection(url, settings, purpose=checked).as_dict())
+        document = _tested(chosen, url, checked)
+        if trust_ca is not None:
+            document = _trust(chosen, url, checked, document, trust_ca)
     if json:
         print_json(document)
     else:
         _print_test(document)
     if not document["ok"]:
         raise typer.Exit(_EXIT_NO)
+
+
+def _tested(chosen: Local, url: str, purpose: Purpose) -> dict[str, Any]:
+    from garrison.egress import check_connection
+
+    settings = _in_force(chosen)
+    return _decided(lambda: check_connection(url, settings, purpose=purpose).as_dict())
+
+
+def _trust(
+    chosen: Local, url: str, purpose: Purpose, found: dict[str, Any], fingerprint: str
+) -> dict[str, Any]:
+    from garrison.console import trust
+
+    certificate = trust.checked_offer(found, fingerprint)
+    with chosen.state(create=True) as state:
+        revision = trust.add(state, certificate, url, "console", actor())
+    return _trusted(certificate, revision, _tested(chosen, url, purpose))
+
+
+def _trusted(certificate: Any, revision: int, document: dict[str, Any]) -> dict[str, Any]:
+    note(f"trusted: {certificate['subject']} (settings revision {revision})")
+    return document
 
 
 # --- where the settings are -------------------------------------------------------------------
@@ -349,8 +383,13 @@ def _print_test(document: dict[str, Any]) -> None:
         mark = "ok  " if step["ok"] else "FAIL"
         detail = f"  {step['detail']}" if step["detail"] else ""
         print(f"  {mark} {step['hop']:10} {step['target']}  {step['ms']:.1f} ms{detail}")
+        _print_step_facts(step)
     if document["intercepted_by"]:
-        print(f"TLS is opened on the way by: {document['intercepted_by']}")
+        found = document.get("interception")
+        sure = f" ({found['certainty']}: {found['evidence']})" if found else ""
+        print(f"TLS is opened on the way by: {document['intercepted_by']}{sure}")
+    for told in document.get("notes") or ():
+        print(f"Note: {told['message']}. {told['hint']}")
     error = document["error"]
     if error is None:
         print("The connection works.")
@@ -360,3 +399,23 @@ def _print_test(document: dict[str, Any]) -> None:
         note(f"hint:  {error['hint']}")
     note(f"code:  {error['code']}")
     note(f"who:   {error['who']}")
+    if offer := document.get("trust"):
+        note(f"CA:    {offer['subject']}, until {offer['not_after'][:10]}")
+        note(f"       SHA-256 {offer['fingerprint']}")
+        note("       To trust it, once compared: the same command with --trust-ca FINGERPRINT")
+
+
+def _print_step_facts(step: dict[str, Any]) -> None:
+    """What was negotiated beside the detail, and the certificates."""
+    given = step.get("negotiated") or {}
+    more = [f"{name} {given[name]}" for name in ("alpn", "auth", "http") if given.get(name)]
+    if more:
+        print(f"       {', '.join(more)}")
+    certificates = step.get("certificates")
+    if not certificates:
+        return
+    print(f"       {'verified' if certificates['verified'] else 'presented'} certificates:")
+    for one in certificates["chain"]:
+        since, until = str(one["not_before"])[:10], str(one["not_after"])[:10]
+        print(f"         {one['subject']} (by {one['issuer']}), {since} to {until}")
+        print(f"           SHA-256 {one['sha256']}")

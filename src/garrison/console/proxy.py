@@ -128,6 +128,20 @@ def save(state: AppState, form: ProxyForm, actor: str) -> SavedProxy:
     return saved
 
 
+def add_ca(state: AppState, pem: str, actor: str) -> SavedProxy:
+    """Save the settings in force with one more CA. Raises as `save`."""
+    before = current(state)
+    view = before.settings.as_view()
+    form = ProxyForm(
+        http_proxy=view["http_proxy"],
+        no_proxy=view["no_proxy"],
+        ca=f"{view['ca'].rstrip()}\n{pem}".lstrip(),
+        user=view["user"],
+        revision=before.revision,
+    )
+    return save(state, form, actor)
+
+
 def follow(state: AppState) -> bool:
     """Use what another process saved meanwhile; whether there was something."""
     saved = current(state)

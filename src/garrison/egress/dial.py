@@ -173,7 +173,12 @@ class Wire:
         self._transport = transport
         tls: ssl.SSLObject = transport.get_extra_info("ssl_object")
         cipher = tls.cipher()
-        return Peer(verified_chain(tls), tls.version() or "", cipher[0] if cipher else "")
+        return Peer(
+            verified_chain(tls),
+            tls.version() or "",
+            cipher[0] if cipher else "",
+            tls.selected_alpn_protocol() or "",
+        )
 
     def _open(self) -> asyncio.Transport:
         if self._transport is None:

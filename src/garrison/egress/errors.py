@@ -12,10 +12,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from garrison.egress.trace import Answer, Hop, Trace, Who
+from garrison.egress.trust import issuing_ca
 from garrison.errors import GarrisonError
 
 if TYPE_CHECKING:
     from garrison.egress.endpoint import Endpoint, ProxyAddress
+    from garrison.egress.interception import Interception
     from garrison.egress.route import Route
     from garrison.egress.trust import Certificate
 
@@ -42,6 +44,8 @@ class EgressError(GarrisonError):
         self.route: Route | None = None
         self.intercepted_by: str | None = None
         """The CA that opens TLS on the way, where that was seen."""
+        self.interception: Interception | None = None
+        """How that is known."""
 
     @property
     def hint(self) -> str:
@@ -257,23 +261,27 @@ class CertificateError(EgressError):
 
     @property
     def issuer(self) -> Certificate | None:
-        """The CA that would have to be trusted: the last of the chain that is one."""
-        return next((one for one in reversed(self.chain) if one.is_ca), None)
+        """What would have to be trusted: the last CA up the chain's signatures, or a certificate
+        that signed itself."""
+        return issuing_ca(self.chain)
 
     @property
     def issuer_name(self) -> str:
         """Who signed the last certificate that was presented; empty when none could be read."""
-        if self.issuer is not None:
-            return self.issuer.subject
-        return self.chain[-1].issuer if self.chain else ""
+        issuer = self.issuer
+        if issuer is not None:
+            return issuer.subject
+        return self.chain[0].issuer if self.chain else ""
 
     def _add_ca(self) -> str:
-        if self.issuer is None:
+        issuer = self.issuer
+        if issuer is None:
             name = f' "{self.issuer_name}"' if self.issuer_name else ""
             return f"add the certificate of the CA{name} under CA certificates in {_PAGE}"
+        what = "CA" if issuer.is_ca else "certificate"
         return (
-            f'add the CA "{self.issuer.subject}" under CA certificates in {_PAGE}, after comparing'
-            f" its SHA-256 fingerprint {self.issuer.fingerprint}"
+            f'add the {what} "{issuer.subject}" under CA certificates in {_PAGE}, after comparing'
+            f" its SHA-256 fingerprint {issuer.fingerprint}"
         )
 
 
@@ -281,9 +289,10 @@ def _issued_by(chain: Sequence[Certificate]) -> str:
     """Why an unknown CA is unknown, as far as the chain tells."""
     if not chain:
         return "was issued by a CA that is not trusted"
-    top = next((one.subject for one in reversed(chain) if one.is_ca), chain[-1].issuer)
-    if len(chain) == 1 and chain[0].subject == chain[0].issuer:
+    issuer = issuing_ca(chain)
+    if issuer is not None and issuer.sha256 == chain[0].sha256:
         return f'is signed by itself ("{chain[0].subject}") and not trusted'
+    top = issuer.subject if issuer else chain[0].issuer
     return f'was issued by "{top}", which is not trusted'
 
 
@@ -304,14 +313,24 @@ class UnknownCaError(CertificateError):
 
 
 class InterceptedError(CertificateError):
-    """TLS is opened on the way, and its CA is not trusted."""
+    """TLS is opened on the way, and its CA is not trusted. found: how that is known."""
 
     code, actor = "egress.tls_intercepted", "you"
 
-    def __init__(self, destination: Endpoint, chain: Sequence[Certificate], proxied: bool) -> None:
+    def __init__(
+        self,
+        destination: Endpoint,
+        chain: Sequence[Certificate],
+        proxied: bool,
+        found: Interception,
+    ) -> None:
         by = "the proxy" if proxied else "a device on the way"
-        super().__init__(str(destination), f"{_issued_by(chain)}: {by} inspects TLS", chain)
+        does = "inspects" if found.certainty == "certain" else "probably inspects"
+        super().__init__(
+            str(destination), f"{_issued_by(chain)}: {by} {does} TLS ({found.evidence})", chain
+        )
         self.intercepted_by = self.issuer_name
+        self.interception = found
 
     @property
     def hint(self) -> str:

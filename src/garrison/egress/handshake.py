@@ -130,6 +130,11 @@ class Exchange:
         )
 
     @property
+    def http_version(self) -> str:
+        """Of the answer: `1.1`; empty until its head is there."""
+        return self._head.http_version.decode("ascii") if self._head is not None else ""
+
+    @property
     def field_values(self) -> list[tuple[str, str]]:
         """All header fields of the answer, unscrubbed: for the machine, never to be shown."""
         head = self._head

@@ -77,10 +77,17 @@ from garrison.egress.handshake import (
     service_of,
     upgrade_exchange,
 )
+from garrison.egress.interception import (
+    SIGHTINGS,
+    Interception,
+    invented_name,
+    judge,
+    judge_trusted,
+)
 from garrison.egress.refusal import is_refusal, portal, refusal
 from garrison.egress.route import Route, ViaProxy, choose_route
 from garrison.egress.settings import Credentials, ProxySettings
-from garrison.egress.trace import Answer, Trace
+from garrison.egress.trace import Answer, Chain, OpenStep, Trace
 from garrison.egress.trust import (
     Certificate,
     TrustBundle,
@@ -89,7 +96,8 @@ from garrison.egress.trust import (
     pinned_certificate,
     pinned_context,
     presented_chain,
-    signs_with_own_key,
+    read_chain,
+    system_store,
 )
 
 LOOK_SECONDS = 5.0
@@ -164,6 +172,7 @@ class Peer:
     verified: tuple[bytes, ...]
     version: str
     cipher: str
+    alpn: str = ""
 
 
 class EarlyData(Exception):
@@ -243,6 +252,13 @@ class Opened:
     def intercepted_by(self) -> str | None:
         """The CA that opens TLS on the way."""
         return None if self.interceptor is None else Certificate.read(self.interceptor).subject
+
+    def interception(self, host: str) -> Interception | None:
+        """How sure it is that TLS to `host` is opened on the way."""
+        if self.interceptor is None or self.peer is None:
+            return None
+        chain = read_chain(Chain(self.peer.verified, verified=True))
+        return judge_trusted(host, chain, SIGHTINGS.of(host, chain))
 
 
 def open_call(call: Call, trace: Trace) -> Plan[Opened]:
@@ -364,6 +380,7 @@ class _Way:
                 raise self._proxy_not_tls(early.data) from None
             except ssl.SSLCertVerificationError as error:
                 look = yield from self._look(behind=False)
+                step.certificates = _presented(look.chain)
                 raise _proxy_certificate_error(
                     self.first, error.verify_code, error.verify_message, look.chain
                 ) from None
@@ -372,7 +389,7 @@ class _Way:
                 raise ProxyTlsTimeoutError(self.first, seconds) from None
             except OSError as error:
                 raise (yield from self._proxy_tls_failure(error)) from None
-            step.detail = _tls_detail(peer)
+            _tell(step, peer)
 
     def _proxy_tls_failure(self, error: OSError) -> Plan[EgressError]:
         if _is_closed(error):
@@ -467,13 +484,14 @@ class _Way:
                 raise (yield from self._not_tls(early.data)) from None
             except ssl.SSLCertVerificationError as error:
                 look = yield from self._look(behind=True)
-                raise self._certificate_error(error, look.chain) from None
+                step.certificates = _presented(look.chain)
+                raise (yield from self._certificate_error(error, look.chain)) from None
             except TimeoutError:
                 seconds = self.trace.clock() - started
                 raise TlsTimeoutError(destination, seconds, proxied) from None
             except OSError as error:
                 raise (yield from self._tls_failure(error)) from None
-            step.detail = _tls_detail(peer)
+            _tell(step, peer)
             return peer
 
     def _tls_failure(self, error: OSError) -> Plan[EgressError]:
@@ -501,13 +519,13 @@ class _Way:
 
     def _certificate_error(
         self, error: ssl.SSLCertVerificationError, chain: tuple[Certificate, ...]
-    ) -> CertificateError:
+    ) -> Plan[CertificateError]:
         destination, code = self.call.destination, error.verify_code
         proxied = self.proxy is not None
         if code in _UNKNOWN_CA:
             # A root in the chain proves nothing: many servers of private CAs send theirs too.
-            if signs_with_own_key(chain):
-                return InterceptedError(destination, chain, proxied)
+            if found := (yield from self._interception(chain)):
+                return InterceptedError(destination, chain, proxied, found)
             return UnknownCaError(destination, chain, proxied)
         if code in _EXPIRED:
             return ExpiredError(destination, chain)
@@ -517,15 +535,30 @@ class _Way:
             return WrongNameError(destination, chain)
         return BadCertificateChainError(destination, error.verify_message, chain)
 
+    def _interception(self, chain: tuple[Certificate, ...]) -> Plan[Interception | None]:
+        """Whether an untrusted chain is somebody's on the way."""
+        host = self.call.destination.host
+        seen, public = SIGHTINGS.of(host, chain), bool(system_store())
+        found = judge(host, chain, sighting=seen, public_store=public)
+        # A pinned CA is expected to be unknown: no further question is asked then.
+        if chain and self.call.pin is None and (found is None or found.certainty != "certain"):
+            name = invented_name(chain)
+            look = yield from self._look(behind=True, name=name)
+            if look.chain and name in look.chain[0].names:
+                found = judge(host, chain, minted=True)
+        SIGHTINGS.note(host, chain, found)
+        return found
+
     # The second look
 
-    def _look(self, *, behind: bool) -> Plan[_Look]:
+    def _look(self, *, behind: bool, name: str = "") -> Plan[_Look]:
         """Open the way again and read what answers a TLS greeting; nothing is sent after it.
 
         behind: look at the destination, through the tunnel if there is one; else at the first hop.
+        name: to greet with, instead of the right one.
         Never raises: what could not be seen stays empty.
         """
-        glimpse = _Glimpse(self.call.destination.host if behind else self.first.host)
+        glimpse = _Glimpse(name or (self.call.destination.host if behind else self.first.host))
         yield Limit(LOOK_SECONDS)
         try:
             yield Connect(self.addresses)
@@ -656,8 +689,16 @@ def _wants_certificate(reason: str) -> bool:
     return reason.endswith("_ALERT_CERTIFICATE_REQUIRED")
 
 
-def _tls_detail(peer: Peer) -> str:
-    return f"{peer.version}, {peer.cipher}"
+def _tell(step: OpenStep, peer: Peer) -> None:
+    step.detail = f"{peer.version}, {peer.cipher}"
+    step.negotiated = {"tls": peer.version, "cipher": peer.cipher}
+    if peer.alpn:
+        step.negotiated = {**step.negotiated, "alpn": peer.alpn}
+    step.certificates = Chain(peer.verified, verified=True)
+
+
+def _presented(chain: Sequence[Certificate]) -> Chain:
+    return Chain(tuple(one.der for one in chain), verified=False)
 
 
 # --- the connection test --------------------------------------------------------------------
@@ -687,6 +728,7 @@ def check(call: Call, target: Target, trace: Trace, key: bytes) -> Plan[Checked]
     except EgressError as error:
         error.trace, error.route = trace, call.route
         error.intercepted_by = opened.intercepted_by
+        error.interception = opened.interception(call.destination.host)
         raise
     return Checked(opened, answer)
 
@@ -696,6 +738,7 @@ def _get(call: Call, target: Target, trace: Trace, opened: Opened) -> Plan[Answe
     exchange = get_exchange(target, absolute=call.absolute, credentials=call.credentials)
     with trace.step("http", destination) as step:
         answer = yield from request(call, exchange, trace, opened)
+        step.negotiated = {"http": exchange.http_version}
         if answer.status >= 500:
             raise DestinationFailedError(destination, answer)
         step.detail = _status_detail(answer, destination)
@@ -742,6 +785,7 @@ def begin(call: Call, exchange: Exchange, trace: Trace) -> Plan[Opened]:
     except EgressError as error:
         error.trace, error.route = trace, call.route
         error.intercepted_by = opened.intercepted_by
+        error.interception = opened.interception(call.destination.host)
         raise
     return opened
 
@@ -808,8 +852,13 @@ def _ask_destination(exchange: Exchange, destination: Endpoint, trace: Trace) ->
 
 
 def _status_detail(answer: Answer, destination: Endpoint) -> str:
-    host = answer.headers.get("location", "").partition("://")[2].partition("/")[0]
-    host = host.rpartition("@")[2].partition(":")[0]
-    if 300 <= answer.status < 400 and host and host != destination.host:
+    if host := redirected_to(answer, destination):
         return f"HTTP {answer.status}, redirects to {host}"
     return f"HTTP {answer.status}"
+
+
+def redirected_to(answer: Answer, destination: Endpoint) -> str:
+    """The other host that an answer leads to, or empty."""
+    host = answer.headers.get("location", "").partition("://")[2].partition("/")[0]
+    host = host.rpartition("@")[2].partition(":")[0]
+    return host if 300 <= answer.status < 400 and host != destination.host else ""

@@ -121,7 +121,12 @@ class Wire:
         tls.do_handshake()
         cipher = tls.cipher()
         layer = tls.tls if isinstance(tls, TlsOverTls) else tls
-        return Peer(verified_chain(layer), tls.version() or "", cipher[0] if cipher else "")
+        return Peer(
+            verified_chain(layer),
+            tls.version() or "",
+            cipher[0] if cipher else "",
+            layer.selected_alpn_protocol() or "",
+        )
 
     def _open(self) -> socket.socket | ssl.SSLSocket | TlsOverTls:
         if self._connection is None:

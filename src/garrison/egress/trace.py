@@ -15,32 +15,62 @@ Who: TypeAlias = Literal["you", "proxy", "destination", "network"]
 
 
 @dataclass(frozen=True, slots=True)
+class Chain:
+    """The certificates of a TLS hop, DER, the peer's own first.
+
+    verified: they are what verification used, the root last; else what was presented.
+    """
+
+    ders: tuple[bytes, ...]
+    verified: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        # Reading certificates needs a library that is loaded only to show them.
+        from garrison.egress.trust import read_chain
+
+        return {"verified": self.verified, "chain": [one.as_dict() for one in read_chain(self)]}
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
-    """One hop. ms: milliseconds it took. detail: what was found, without secrets."""
+    """One hop. ms: milliseconds it took. detail: what was found, without secrets.
+
+    negotiated: what both sides agreed on (`tls`, `cipher`, `alpn`, `auth`, `http`).
+    """
 
     hop: Hop
     target: str
     ok: bool
     ms: float
     detail: str
+    negotiated: Mapping[str, str] = field(default_factory=dict)
+    certificates: Chain | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        return {
+        """`negotiated` and `certificates` only where there are any."""
+        found: dict[str, Any] = {
             "hop": self.hop,
             "target": self.target,
             "ok": self.ok,
             "ms": self.ms,
             "detail": self.detail,
         }
+        if self.negotiated:
+            found["negotiated"] = dict(self.negotiated)
+        if self.certificates is not None and self.certificates.ders:
+            found["certificates"] = self.certificates.as_dict()
+        return found
 
 
 @dataclass(slots=True)
 class OpenStep:
-    """A step under way: set `detail` before it ends."""
+    """A step under way: set what was found before it ends."""
 
     hop: Hop
     target: str
     detail: str = ""
+    negotiated: Mapping[str, str] = field(default_factory=dict)
+    certificates: Chain | None = None
 
 
 @dataclass(slots=True)
@@ -64,12 +94,23 @@ class Trace:
             raise
         self._add(step, True, started, step.detail)
 
-    def add(self, hop: Hop, target: object, *, ok: bool, ms: float = 0.0, detail: str = "") -> None:
-        self.steps.append(Step(hop, str(target), ok, round(ms, 3), detail))
+    def add(
+        self,
+        hop: Hop,
+        target: object,
+        *,
+        ok: bool,
+        ms: float = 0.0,
+        detail: str = "",
+        negotiated: Mapping[str, str] | None = None,
+    ) -> None:
+        self.steps.append(Step(hop, str(target), ok, round(ms, 3), detail, negotiated or {}))
 
     def _add(self, step: OpenStep, ok: bool, started: float, detail: str) -> None:
-        ms = (self.clock() - started) * 1000
-        self.add(step.hop, step.target, ok=ok, ms=ms, detail=detail)
+        ms = round((self.clock() - started) * 1000, 3)
+        self.steps.append(
+            Step(step.hop, step.target, ok, ms, detail, step.negotiated, step.certificates)
+        )
 
     def as_list(self) -> list[dict[str, Any]]:
         return [step.as_dict() for step in self.steps]
@@ -120,10 +161,24 @@ class ConnectionRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """Something worth knowing about a connection that is no failure."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        return {"code": self.code, "message": self.message, "hint": self.hint}
+
+
+@dataclass(frozen=True, slots=True)
 class TestResult:
     """A connection test: how far it came, hop by hop.
 
     route: as `Explanation.as_dict`. error: `code`, `message`, `hint`, `who`, `hop`; None when ok.
+    interception: `by`, `certainty`, `evidence`. trust: the CA that would have to be trusted, as
+    `Certificate.as_dict` with its `pem`; None where that is not the remedy.
     """
 
     __test__ = False  # not a test case, whatever pytest thinks of the name
@@ -136,6 +191,9 @@ class TestResult:
     error: Mapping[str, Any] | None = None
     answer: Answer | None = None
     origin: str = "console"
+    interception: Mapping[str, str] | None = None
+    trust: Mapping[str, Any] | None = None
+    notes: tuple[Note, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -146,5 +204,8 @@ class TestResult:
             "intercepted_by": self.intercepted_by,
             "error": None if self.error is None else dict(self.error),
             "answer": None if self.answer is None else self.answer.as_dict(),
+            "interception": None if self.interception is None else dict(self.interception),
+            "trust": None if self.trust is None else dict(self.trust),
+            "notes": [note.as_dict() for note in self.notes],
             "trace": [step.as_dict() for step in self.steps],
         }

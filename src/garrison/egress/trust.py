@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -22,6 +23,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from cryptography import x509
+
+    from garrison.egress.trace import Chain
 
 MAX_PEM = 4 << 20
 """Bytes of a CA setting at most: some ten times a whole system store."""
@@ -59,6 +62,8 @@ class Certificate:
     is_ca: bool
     spki_sha256: bytes
     der: bytes
+    authority_key: bytes = b""
+    """Names the key that signed it (RFC 5280 section 4.2.1.1); empty where it is not told."""
 
     @classmethod
     def read(cls, der: bytes) -> Self:
@@ -83,7 +88,25 @@ class Certificate:
             is_ca=_is_ca(certificate),
             spki_sha256=hashlib.sha256(spki).digest(),
             der=der,
+            authority_key=_authority_key(certificate),
         )
+
+    @property
+    def self_issued(self) -> bool:
+        """Whether nobody else vouches for it."""
+        return self.subject == self.issuer
+
+    def as_dict(self) -> dict[str, Any]:
+        """As tests and pages show it."""
+        return {
+            "subject": self.subject,
+            "issuer": self.issuer,
+            "sha256": self.sha256,
+            "not_before": self.not_before.isoformat(),
+            "not_after": self.not_after.isoformat(),
+            "names": list(self.names),
+            "is_ca": self.is_ca,
+        }
 
     @property
     def fingerprint(self) -> str:
@@ -127,6 +150,25 @@ def _is_ca(certificate: x509.Certificate) -> bool:
     except (x509.ExtensionNotFound, ValueError):
         return False
     return constraints.value.ca
+
+
+def _authority_key(certificate: x509.Certificate) -> bytes:
+    from cryptography import x509
+
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
+    except (x509.ExtensionNotFound, ValueError):
+        return b""
+    return extension.value.key_identifier or b""
+
+
+def read_chain(chain: Chain) -> tuple[Certificate, ...]:
+    """What can be read of a chain, in its order."""
+    found = []
+    for der in chain.ders:
+        with contextlib.suppress(ValueError):
+            found.append(Certificate.read(der))
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +306,9 @@ class SystemStore:
     directory: str = ""
     changed: int = 0
 
+    def __bool__(self) -> bool:
+        return bool(self.file or self.directory)
+
 
 def system_store() -> SystemStore:
     """The store OpenSSL was built for, else a distribution's, else certifi's.
@@ -340,6 +385,47 @@ def signs_with_own_key(chain: Sequence[Certificate]) -> bool:
     if len(chain) < 2 or chain[0].sha256 == chain[1].sha256:
         return False
     return chain[0].spki_sha256 == chain[1].spki_sha256 and chain[1].is_ca
+
+
+def issuing_ca(chain: Sequence[Certificate]) -> Certificate | None:
+    """The CA that would have to be trusted for the first certificate of `chain`: the last one up
+    the line of signatures, or the certificate itself where nobody else signed it.
+
+    What only lies in the chain is not taken: a stranger may put any CA's certificate there.
+    """
+    from cryptography import x509
+
+    if not chain:
+        return None
+    try:
+        loaded = [x509.load_der_x509_certificate(one.der) for one in chain]
+    except ValueError:
+        return None
+    at, found = 0, chain[0] if _signed_by(loaded[0], loaded[0]) else None
+    seen = {0}
+    while True:
+        above = next(
+            (
+                i
+                for i, one in enumerate(chain)
+                if i not in seen and one.is_ca and _signed_by(loaded[at], loaded[i])
+            ),
+            None,
+        )
+        if above is None:
+            return found
+        at, found = above, chain[above]
+        seen.add(above)
+
+
+def _signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
+        return False
+    return True
 
 
 def pinned_certificate(chain: Sequence[Certificate], pin: bytes) -> Certificate | None:

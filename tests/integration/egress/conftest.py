@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from garrison.egress import ProxySettings
+from garrison.egress.interception import SIGHTINGS
 from garrison.secret import Secret
 from lab.authority import Authority
 from lab.errors import MissingProgramError
@@ -19,6 +20,14 @@ from tests.integration.egress.destination import Destination, serve
 
 HOST = "dest.test"
 USER, PASSWORD = "agent", "p@ss:w/rd%20ü"
+
+
+@pytest.fixture(autouse=True)
+def nothing_seen_before() -> Iterator[None]:
+    """What one test saw of CAs must not judge another's."""
+    SIGHTINGS.forget()
+    yield
+    SIGHTINGS.forget()
 
 
 @pytest.fixture(scope="session")

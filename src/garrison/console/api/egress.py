@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from garrison.console import contacts, proxy
+from garrison.console import contacts, proxy, trust
 from garrison.console.api.common import Operator, Reader, State, Wanted, item_list
-from garrison.console.api.models import ConnectionOut, EgressIn, ItemList, RouteOut, TestOut
+from garrison.console.api.models import (
+    CertificateOut,
+    ConnectionOut,
+    EgressIn,
+    ItemList,
+    RouteOut,
+    TestOut,
+    TrustIn,
+    TrustOut,
+)
 from garrison.database.contacts import ContactRow
 
 router = APIRouter(tags=["Egress"], prefix="/egress")
@@ -22,6 +31,19 @@ async def explain_route(state: State, caller: Reader, body: EgressIn) -> RouteOu
 async def test_connection(state: State, caller: Operator, body: EgressIn) -> TestOut:
     """Connect, and say what each hop did."""
     return TestOut(**await proxy.test(state, body.url, body.purpose, body.from_))
+
+
+@router.post("/trust")
+async def trust_authority(state: State, caller: Operator, body: TrustIn) -> TrustOut:
+    """Test again; if the chain leads to the CA with this fingerprint, trust it from now on."""
+    done = await trust.trust_ca(
+        state, body.url, body.purpose, body.from_, body.fingerprint, caller.actor
+    )
+    return TrustOut(
+        certificate=CertificateOut(**done.certificate),
+        revision=done.revision,
+        test=TestOut(**done.test),
+    )
 
 
 @router.get("/connections")

@@ -141,18 +141,64 @@ class RouteOut(Out):
     purpose: str
 
 
+class CertificateOut(Out):
+    """names: of a server's certificate, for whom it is."""
+
+    subject: str
+    issuer: str
+    sha256: str
+    not_before: datetime
+    not_after: datetime
+    names: list[str]
+    is_ca: bool
+
+
+class ChainOut(Out):
+    """verified: what verification used, the root last; else what was presented."""
+
+    verified: bool
+    chain: list[CertificateOut] = Field(description="The peer's own first")
+
+
 class StepOut(Out):
     hop: str
     target: str
     ok: bool
     ms: float
     detail: str
+    negotiated: dict[str, str] = Field(
+        default={}, description="What both sides agreed on: `tls`, `cipher`, `alpn`, `auth`, `http`"
+    )
+    certificates: ChainOut | None = None
 
 
 class AnswerOut(Out):
     status: int
     headers: dict[str, str]
     body: str
+
+
+class InterceptionOut(Out):
+    """Who opens TLS on the way, and how that is known."""
+
+    by: str
+    certainty: Literal["certain", "likely", "possible"]
+    evidence: str
+
+
+class OfferOut(CertificateOut):
+    """A CA that would have to be trusted, as it was presented."""
+
+    fingerprint: str = Field(description="SHA-256, as `POST /egress/trust` takes it")
+    pem: str
+
+
+class NoteOut(Out):
+    """Worth knowing, though the connection works."""
+
+    code: str
+    message: str
+    hint: str
 
 
 class TestOut(Out):
@@ -167,7 +213,26 @@ class TestOut(Out):
     intercepted_by: str | None
     error: Failure | None
     answer: AnswerOut | None = Field(None, description="What the peer said")
+    interception: InterceptionOut | None = None
+    trust: OfferOut | None = Field(None, description="Where trusting a CA is the remedy")
+    notes: list[NoteOut] = []
     trace: list[StepOut]
+
+
+class TrustIn(EgressIn):
+    """fingerprint: the `sha256` or `fingerprint` that a test showed, compared by a person."""
+
+    fingerprint: Annotated[
+        str, Field(pattern=r"^\s*[0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2}){31}\s*$", max_length=128)
+    ]
+
+
+class TrustOut(Out):
+    """revision: of the proxy settings that hold the CA. test: the same test, with it."""
+
+    certificate: CertificateOut
+    revision: int
+    test: TestOut
 
 
 class ConnectionOut(Out):

@@ -80,13 +80,17 @@ class Explained:
 
 @dataclass(frozen=True, slots=True)
 class TestPanel:
-    """The connection test: the form, and what came of it."""
+    """The connection test: the form, and what came of it. trusted: what was trusted just now."""
 
     url: str
     sources: tuple[Choice, ...]
     known: tuple[str, ...] = ()
     view: trace.TraceView | None = None
     error: str = ""
+    source: str = CONSOLE
+    may_trust: bool = False
+    trusted: str = ""
+    trusted_note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,7 @@ def routes() -> list[Route]:
         page(PATH, save, methods=("POST",), roles=ADMINS),
         page(f"{PATH}/explain", explain),
         page(f"{PATH}/test", test, methods=("POST",)),
+        page(f"{PATH}/trust", trust, methods=("POST",), roles=ADMINS),
     ]
 
 
@@ -208,6 +213,40 @@ async def test(visit: Visit) -> Response:
         panel = replace(panel, view=trace.trace_view(result, datetime.now(UTC)))
     except GarrisonError as error:
         panel = replace(panel, error=f"{text.sentence(error.message)} {error.hint}".strip())
+    return await _tested(visit, panel)
+
+
+async def trust(visit: Visit) -> Response:
+    """Trust the CA of a test whose fingerprint was shown, and test again."""
+    from garrison.console import trust as trusting
+
+    url, source = visit.form.text("url"), visit.form.text("from") or CONSOLE
+    panel = await run_in_threadpool(_panel, visit, url, source)
+    shown = visit.form.text("fingerprint")
+    try:
+        done = await trusting.trust_ca(
+            visit.state, url, purpose_of(visit, url), source, shown, visit.actor
+        )
+    except GarrisonError as error:
+        return await _tested(
+            visit, replace(panel, error=f"{text.sentence(error.message)} {error.hint}".strip())
+        )
+    behind = (await run_in_threadpool(fleet.counts, visit.state)).out_of_date
+    panel = replace(
+        panel,
+        view=trace.trace_view(done.test, datetime.now(UTC)),
+        trusted=f"{done.certificate['subject']} is trusted now.",
+        trusted_note=f"Saved as revision {done.revision} of the proxy settings."
+        + (
+            f" {text.plural(behind, 'Defender')} must be redeployed to trust it too."
+            if behind
+            else ""
+        ),
+    )
+    return await _tested(visit, panel)
+
+
+async def _tested(visit: Visit, panel: TestPanel) -> Response:
     if visit.partial:
         return visit.part("_test.html", page=_Only(panel))
     context = await run_in_threadpool(_context, visit)
@@ -447,7 +486,13 @@ def _panel(
         "https://registry-1.docker.io/v2/",
         "https://hooks.slack.com/services/",
     )
-    return TestPanel(url=url, sources=choices(options, source), known=known)
+    return TestPanel(
+        url=url,
+        sources=choices(options, source),
+        known=known,
+        source=source,
+        may_trust=visit.may(*ADMINS),
+    )
 
 
 async def _explained(visit: Visit, url: str) -> Explained:

@@ -102,13 +102,32 @@ def raw_answer(answer: object) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateLine:
+    """One certificate of a chain. sha256: with colons."""
+
+    subject: str
+    issuer: str
+    sha256: str
+    since: str
+    until: str
+    names: str
+    expired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Hop:
-    """One row of a trace. state: `done`, `fail`, or `skip` for one that was not reached."""
+    """One row of a trace. state: `done`, `fail`, or `skip` for one that was not reached.
+
+    facts: what was negotiated beside the detail. verified: the chain passed; else it was shown.
+    """
 
     name: str
     state: str
     detail: str
     ms: float | None = None
+    facts: tuple[str, ...] = ()
+    certificates: tuple[CertificateLine, ...] = ()
+    verified: bool = False
 
     @property
     def shape(self) -> str:
@@ -116,10 +135,19 @@ class Hop:
 
 
 @dataclass(frozen=True, slots=True)
+class TrustOffer:
+    """The CA that would have to be trusted. sure: how certain interception is, in words."""
+
+    certificate: CertificateLine
+    itself: bool
+    sure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TraceView:
     """A finished connection test.
 
-    head, rest: the verdict, its first words strong.
+    head, rest: the verdict, its first words strong. notes: message and hint each.
     """
 
     url: str
@@ -131,6 +159,8 @@ class TraceView:
     total: float
     at: datetime
     intercepted_by: str = ""
+    trust: TrustOffer | None = None
+    notes: tuple[tuple[str, str], ...] = ()
 
 
 def trace_view(result: Mapping[str, Any], at: datetime) -> TraceView:
@@ -141,6 +171,12 @@ def trace_view(result: Mapping[str, Any], at: datetime) -> TraceView:
             state="done" if step["ok"] else "fail",
             detail=str(step.get("detail") or step.get("target") or ""),
             ms=float(step.get("ms") or 0.0),
+            facts=_facts(step.get("negotiated") or {}),
+            certificates=tuple(
+                certificate_line(one, at)
+                for one in (step.get("certificates") or {}).get("chain", ())
+            ),
+            verified=bool((step.get("certificates") or {}).get("verified")),
         )
         for step in result.get("trace", ())
     ]
@@ -164,6 +200,56 @@ def trace_view(result: Mapping[str, Any], at: datetime) -> TraceView:
         total=sum(step.ms or 0.0 for step in steps),
         at=at,
         intercepted_by=str(result.get("intercepted_by") or ""),
+        trust=_offer(result, at),
+        notes=tuple(
+            (text.sentence(str(note["message"])), text.sentence(str(note.get("hint") or "")))
+            for note in result.get("notes") or ()
+        ),
+    )
+
+
+_FACTS = {"alpn": "ALPN", "auth": "signed in by", "http": "HTTP"}
+
+
+def _facts(negotiated: Mapping[str, str]) -> tuple[str, ...]:
+    """TLS version and cipher stand in the detail already."""
+    return tuple(f"{name} {negotiated[key]}" for key, name in _FACTS.items() if negotiated.get(key))
+
+
+def certificate_line(found: Mapping[str, Any], now: datetime) -> CertificateLine:
+    """A certificate of a chain, from `Certificate.as_dict`."""
+    since, until = moment(found["not_before"]), moment(found["not_after"])
+    sha256 = str(found["sha256"]).upper()
+    return CertificateLine(
+        subject=str(found["subject"]),
+        issuer=str(found["issuer"]),
+        sha256=":".join(sha256[i : i + 2] for i in range(0, len(sha256), 2)),
+        since=text.day(since),
+        until=text.day(until),
+        names=", ".join(str(name) for name in found.get("names") or ()),
+        expired=until < now,
+    )
+
+
+def moment(value: Any) -> datetime:
+    """A time of a stored result or an answer."""
+    return value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+
+
+def _offer(result: Mapping[str, Any], at: datetime) -> TrustOffer | None:
+    found = result.get("trust")
+    if not found:
+        return None
+    line = certificate_line(found, at)
+    interception = result.get("interception") or {}
+    sure = {
+        "certain": "TLS is opened on the way",
+        "likely": "TLS is probably opened on the way",
+    }.get(str(interception.get("certainty", "")), "")
+    return TrustOffer(
+        line,
+        itself=not found["is_ca"],
+        sure=f"{sure}: {interception['evidence']}." if sure else "",
     )
 
 
