@@ -41,6 +41,7 @@ PACKAGES = (
     Package("ca-certificates", ("/etc/ssl/certs/ca-certificates.crt",)),
     Package("chromium", ("chromium", "google-chrome")),
     Package("curl", ("curl",)),
+    Package("db5.3-util", ("db5.3_load",)),
     Package("debootstrap", ("debootstrap",)),
     Package("docker-registry", ("docker-registry",)),
     Package("dpkg", ("dpkg",)),
@@ -50,6 +51,7 @@ PACKAGES = (
     Package("npm", ("npm",)),
     Package("openssl", ("openssl",)),
     Package("postgresql", ("/usr/lib/postgresql/*/bin/initdb",)),
+    Package("rpm", ("rpmbuild",)),
     Package("squid-openssl", ("/usr/lib/squid/security_file_certgen",)),
     Package("util-linux", ("setpriv",)),
 )

@@ -28,8 +28,10 @@ class Package:
     type: the purl type: `deb`, `apk`, `rpm`, `pypi`, `npm`, …
     namespace: purl namespace (`debian`, an npm scope `@types`), or empty.
     name: the package's own name; for distributions the binary package.
+    version: as its package manager compares it; of rpm `[EPOCH:]VERSION-RELEASE`.
     distro: release whose advisories apply, in OSV's spelling (`Debian:12`), or empty.
     source, source_version: the source package of a distribution package, else empty.
+    purl: with what has no field here: an rpm's module as `rpmmod`, its epoch as `epoch`.
     path: where it was found, without a leading slash.
     position: `installed` where its package manager puts it; `owned` by a distribution package;
         `vendored` inside another package; `loose` anywhere else.

@@ -10,7 +10,8 @@ from garrison.packages.package import OperatingSystem, Package, Position, Skippe
 from garrison.packages.purl import purl
 from garrison.packages.readers import npm, python
 from garrison.packages.readers.facts import Database, DistributionPackage, FileList, Named
-from garrison.packages.readers.files import is_database, is_database_folder
+from garrison.packages.readers.files import RPM_FOLDERS, is_database, is_database_folder
+from garrison.packages.readers.rpm import FILES as RPM_FILES
 from garrison.packages.releases import distro
 
 OS_RELEASE = ("etc/os-release", "usr/lib/os-release")
@@ -52,6 +53,7 @@ class _Assembly:
     def run(self) -> Assembled:
         self._dpkg()
         self._apk()
+        self._rpm()
         for path, entry in self.view.files.items():
             if isinstance(entry.facts, Named):
                 self.packages.append(self._named(path, entry, entry.facts))
@@ -84,6 +86,12 @@ class _Assembly:
         for path in dict.fromkeys(map(self.view.resolve, APK_INSTALLED)):
             self._database("apk", path)
 
+    def _rpm(self) -> None:
+        for folder in dict.fromkeys(map(self.view.resolve, RPM_FOLDERS)):
+            places = (self.view.resolve(f"{folder}/{name}") for name in RPM_FILES)
+            if path := next((path for path in places if path in self.view.files), None):
+                self._database("rpm", path)
+
     def _database(self, type: str, path: str) -> None:
         """Add the packages of the database at `path`, each with the layer that brought it."""
         entry = self.view.files.get(path)
@@ -107,20 +115,13 @@ class _Assembly:
     def _distribution(
         self, type: str, path: str, package: DistributionPackage, layer: int
     ) -> Package:
-        namespace = self.os.id if self.os else {"deb": "debian", "apk": "alpine"}[type]
-        release = f"{namespace}-{self.os.version_id}" if self.os and self.os.version_id else ""
+        namespace = _namespace(type, self.os)
         return Package(
             type=type,
             namespace=namespace,
             name=package.name,
             version=package.version,
-            purl=purl(
-                type,
-                namespace,
-                package.name,
-                package.version,
-                {"arch": package.arch, "distro": release},
-            ),
+            purl=_purl(type, namespace, package, self.os),
             path=path,
             arch=package.arch,
             distro=self.distro,
@@ -180,6 +181,27 @@ def _bounded(skipped: list[Skipped]) -> tuple[Skipped, ...]:
         return tuple(skipped)
     more = Skipped("", "", "packages.more_skipped", f"and {len(skipped) - MAX_SKIPPED} more files")
     return (*skipped[:MAX_SKIPPED], more)
+
+
+def _namespace(type: str, os: OperatingSystem | None) -> str:
+    if os is None:
+        return {"deb": "debian", "apk": "alpine"}.get(type, "")
+    # The vendor's own package URLs say so.
+    return "redhat" if type == "rpm" and os.id == "rhel" else os.id
+
+
+def _purl(
+    type: str, namespace: str, package: DistributionPackage, os: OperatingSystem | None
+) -> str:
+    version, qualifiers = package.version, {"arch": package.arch}
+    if os is not None and os.version_id:
+        qualifiers["distro"] = f"{os.id}-{os.version_id}"
+    if type == "rpm":
+        epoch, colon, rest = version.partition(":")
+        if colon:
+            version, qualifiers["epoch"] = rest, epoch
+        qualifiers["rpmmod"] = package.modularity
+    return purl(type, namespace, package.name, version, qualifiers)
 
 
 def _operating_system(view: FileView) -> OperatingSystem | None:

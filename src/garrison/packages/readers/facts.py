@@ -21,13 +21,18 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class DistributionPackage:
-    """An entry of a distribution's package database."""
+    """An entry of a distribution's package database.
+
+    version: of rpm `[EPOCH:]VERSION-RELEASE`, the epoch left out where it is 0. modularity: the
+    module an rpm was built for, `NAME:STREAM:VERSION:CONTEXT`.
+    """
 
     name: str
     version: str
     arch: str
     source: str
     source_version: str
+    modularity: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from garrison.images import FileError
+from garrison.packages.readers import rpm
 from garrison.packages.readers.apk import read_installed
 from garrison.packages.readers.dpkg import read_list, read_md5sums, read_status
 from garrison.packages.readers.npm import read_package_json
 from garrison.packages.readers.osrelease import read_os_release
 from garrison.packages.readers.python import read_metadata
 
-READERS_VERSION = 1
+READERS_VERSION = 2
 """Raised when a reader finds something else in the same file: what was remembered is then old."""
 
 _STATUS_D = "/dpkg/status.d/"
-_UNREAD = {
-    "rpmdb.sqlite": "rpm",
-    "Packages.db": "rpm",
-    "Packages": "rpm",
-    "ALPM_DB_VERSION": "pacman",
-}
-_UNREAD_FOLDERS = ("lib/rpm/", "sysimage/rpm/", "share/rpm/", "lib/pacman/local/")
+RPM_FOLDERS = ("var/lib/rpm", "usr/lib/sysimage/rpm", "usr/share/rpm")
+"""Where rpm keeps its database: of old, by default today, and under rpm-ostree."""
+_RPM_ENDS = ("lib/rpm", "sysimage/rpm", "share/rpm")
+_RPM_FILES = {**rpm.FILES, "rpmdb.sqlite-wal": rpm.read_wal}
 
 
 class PackageFiles:
@@ -38,6 +36,7 @@ class PackageFiles:
         b"/dpkg/status",
         b"/db/installed",
         b"/rpmdb.sqlite",
+        b"/rpmdb.sqlite-wal",
         b"/Packages.db",
         b"/Packages",
         b"/ALPM_DB_VERSION",
@@ -64,7 +63,7 @@ def is_database_folder(path: str) -> bool:
     return any(place == path or place.startswith(f"{path}/") for place in _PLACES)
 
 
-_PLACES = ("var/lib/dpkg/status.d", "lib/apk/db", "usr/lib/apk/db", "var/lib/rpm")
+_PLACES = ("var/lib/dpkg/status.d", "lib/apk/db", "usr/lib/apk/db", *RPM_FOLDERS)
 
 
 def _reader(path: str) -> Callable[[bytes], object | None] | None:
@@ -87,7 +86,9 @@ def _reader(path: str) -> Callable[[bytes], object | None] | None:
         return read_status
     if path.endswith("apk/db/installed"):
         return read_installed
-    if base in _UNREAD and f"{folder}/".endswith(_UNREAD_FOLDERS):
+    if base in _RPM_FILES:
+        return _RPM_FILES[base] if folder.endswith(_RPM_ENDS) else None
+    if path.endswith("lib/pacman/local/ALPM_DB_VERSION"):
         return _refuse
     return None
 
@@ -97,4 +98,4 @@ def _refuse(data: bytes) -> object | None:
     raise FileError("a package database of a kind that is not read yet")
 
 
-_DATABASES = frozenset({read_status, read_installed, _refuse})
+_DATABASES = frozenset({read_status, read_installed, *_RPM_FILES.values(), _refuse})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from garrison.packages.versions import apk, dpkg, gem, maven, pep440, semver
+from garrison.packages.versions import apk, dpkg, gem, maven, pep440, rpm, semver
 from garrison.packages.versions.errors import InvalidVersionError
 
 
@@ -53,6 +53,7 @@ SCHEMES = {
     for scheme in (
         _scheme("dpkg", dpkg.parse),
         _scheme("apk", apk.parse),
+        _scheme("rpm", rpm.parse),
         _scheme("pep440", pep440.parse),
         _scheme("semver", semver.parse),
         _scheme("gem", gem.parse),
