@@ -23,6 +23,7 @@ from garrison.errors import GarrisonError, InvalidSettingError
 if TYPE_CHECKING:
     from garrison.findings.cache import ScanCache
     from garrison.findings.finding import ScanReport, Severity
+    from garrison.findings.policy import Waiver
     from garrison.images import ImageSource, Progress
     from garrison.packages import Inventory, Package
 
@@ -135,6 +136,10 @@ def scan(
     severity: Annotated[
         str, typer.Option(help="Show only these: low,medium,high,critical,unknown.")
     ] = "",
+    ignore_file: Annotated[
+        Path | None,
+        typer.Option("--ignore-file", help="Waivers: findings accepted until a day."),
+    ] = None,
     platform: Platform = "",
     username: User = "",
     password_stdin: PasswordStdin = False,
@@ -150,12 +155,14 @@ def scan(
     complete: without advisories for what is in the image there is no clean report.
     """
     from garrison.advisories import AdvisoryStore
+    from garrison.findings.policy import exceeds
     from garrison.findings.scan import scan_image
 
     if format not in ("table", "json"):
         raise InvalidSettingError("format", f"no format {format!r}", "Use table or json.")
     threshold = _severities(fail_on, "--fail-on")
     shown = _severities(severity, "--severity")
+    waivers = _waivers(ignore_file)
     folder = data or data_directory(os.environ)
     store = AdvisoryStore.open(folder)
     access = _Access(platform, username, password_stdin, plain_http, ca_file, timeout)
@@ -164,13 +171,14 @@ def scan(
         report = scan_image(
             source, store, progress=progress, seconds=timeout, cache=_cache(folder, no_cache)
         )
+    report = _waived(report, waivers)
     report = _filtered(report, shown, ignore_unfixed)
     _print(report, "json" if json else format, output)
     if store is None:
         raise NoAdvisoriesError(folder)
     if not report.complete:
         raise IncompleteReportError(report)
-    if threshold and any(f.match.severity >= min(threshold) for f in report.findings):
+    if threshold and exceeds(report, min(threshold)):
         raise typer.Exit(1)
 
 
@@ -281,6 +289,30 @@ def _severities(text: str, option: str) -> frozenset[Severity]:
         raise InvalidSettingError(
             option, str(error), "Use low, medium, high, critical, or unknown."
         ) from error
+
+
+def _waivers(path: Path | None) -> tuple[Waiver, ...]:
+    from garrison.findings.policy import MAX_FILE, parse_waivers
+
+    if path is None:
+        return ()
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MAX_FILE + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        raise InvalidSettingError("ignore_file", f"cannot read {path}: {reason}") from error
+    if len(text) > MAX_FILE:
+        raise InvalidSettingError("ignore_file", f"{path} has more than {MAX_FILE} characters")
+    return parse_waivers(text, path.name)
+
+
+def _waived(report: ScanReport, waivers: Sequence[Waiver]) -> ScanReport:
+    from datetime import UTC, datetime
+
+    from garrison.findings.policy import apply_waivers
+
+    return apply_waivers(report, waivers, datetime.now(UTC)) if waivers else report
 
 
 def _filtered(report: ScanReport, shown: frozenset[Severity], ignore_unfixed: bool) -> ScanReport:
