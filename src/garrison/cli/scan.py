@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from garrison.cli.output import note
+from garrison.cli.report_output import now, sinks, write
 from garrison.environment import data_directory
 from garrison.errors import GarrisonError, InvalidSettingError
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from garrison.findings.finding import ScanReport, Severity
     from garrison.findings.policy import Waiver
     from garrison.images import ImageSource, Progress
-    from garrison.packages import Inventory, Package
 
 _MAX_FILE = 4 << 20
 _LOCAL = ("oci:", "docker-archive:", "rootfs:", "docker:")
@@ -55,7 +54,7 @@ NoCache = Annotated[
     bool, typer.Option("--no-cache", help="Read every layer, and remember nothing.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
-Output = Annotated[Path | None, typer.Option("--output", help="Write to a file.")]
+Output = Annotated[Path | None, typer.Option("--output", help="Write the report to this file.")]
 
 
 class IncompleteReportError(GarrisonError):
@@ -124,7 +123,14 @@ def register(app: typer.Typer) -> None:
 
 def scan(
     image: Image,
-    format: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+    format: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT[=FILE]",
+            help="table, json, sarif, cyclonedx, spdx or csv; several with commas.",
+        ),
+    ] = None,
     json: Json = False,
     output: Output = None,
     fail_on: Annotated[
@@ -157,12 +163,13 @@ def scan(
     from garrison.advisories import AdvisoryStore
     from garrison.findings.policy import exceeds
     from garrison.findings.scan import scan_image
+    from garrison.reports import FORMATS, render
 
-    if format not in ("table", "json"):
-        raise InvalidSettingError("format", f"no format {format!r}", "Use table or json.")
+    wanted = sinks(format or [], json, output, FORMATS)
     threshold = _severities(fail_on, "--fail-on")
     shown = _severities(severity, "--severity")
     waivers = _waivers(ignore_file)
+    moment = now(os.environ)
     folder = data or data_directory(os.environ)
     store = AdvisoryStore.open(folder)
     access = _Access(platform, username, password_stdin, plain_http, ca_file, timeout)
@@ -173,7 +180,10 @@ def scan(
         )
     report = _waived(report, waivers)
     report = _filtered(report, shown, ignore_unfixed)
-    _print(report, "json" if json else format, output)
+    write(
+        wanted,
+        lambda format, page: render(report, format, now=moment, width=page.width, color=page.color),
+    )
     if store is None:
         raise NoAdvisoriesError(folder)
     if not report.complete:
@@ -184,6 +194,14 @@ def scan(
 
 def sbom(
     image: Image,
+    format: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT[=FILE]",
+            help="table, json, cyclonedx, spdx or csv; several with commas.",
+        ),
+    ] = None,
     json: Json = False,
     output: Output = None,
     platform: Platform = "",
@@ -197,7 +215,10 @@ def sbom(
 ) -> None:
     """List the packages of an image. Needs no advisories."""
     from garrison.findings.scan import read_image
+    from garrison.reports import PACKAGE_FORMATS, render_packages
 
+    wanted = sinks(format or [], json, output, PACKAGE_FORMATS)
+    moment = now(os.environ)
     access = _Access(platform, username, password_stdin, plain_http, ca_file, timeout)
     source = _open(image, access)
     with _progress() as progress:
@@ -205,14 +226,12 @@ def sbom(
         inventory = read_image(
             source, progress=progress, seconds=timeout, cache=_cache(folder, no_cache)
         )
-    if json:
-        import msgspec
-
-        text = msgspec.json.format(msgspec.json.encode(_sbom_document(inventory)), indent=2)
-        _put(text.decode() + "\n", output)
-    else:
-        rows = [f"{p.type:6} {_shown(p)}  {p.position}  {p.path}" for p in inventory.packages]
-        _put("\n".join(rows) + "\n", output)
+    write(
+        wanted,
+        lambda format, page: render_packages(
+            inventory, format, now=moment, width=page.width, color=page.color
+        ),
+    )
     if inventory.unreadable:
         raise UnreadableDatabaseError(inventory.unreadable)
 
@@ -221,12 +240,6 @@ def _cache(data: Path, off: bool) -> ScanCache | None:
     from garrison.findings.cache import ScanCache
 
     return None if off else ScanCache(data / "cache")
-
-
-def _shown(package: Package) -> str:
-    from garrison.findings import full_name
-
-    return f"{full_name(package)} {package.version}"
 
 
 def _open(image: str, access: _Access) -> ImageSource:
@@ -325,39 +338,6 @@ def _filtered(report: ScanReport, shown: frozenset[Severity], ignore_unfixed: bo
         and (finding.match.fixed_in or not ignore_unfixed)
     )
     return replace(report, findings=kept)
-
-
-def _print(report: ScanReport, format: str, output: Path | None) -> None:
-    import shutil
-
-    from garrison.reports import render
-
-    terminal = output is None and sys.stdout.isatty()
-    width = shutil.get_terminal_size((100, 24)).columns if terminal else 120
-    text = render(report, "json" if format == "json" else "table", width=width, color=terminal)
-    _put(text, output)
-
-
-def _put(text: str, output: Path | None) -> None:
-    """Print `text`, or write it to a file."""
-    if output is None:
-        sys.stdout.write(text)
-        return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InvalidSettingError("output", f"cannot write {output}: {error.strerror}") from error
-    note(f"written to {output}")
-
-
-def _sbom_document(inventory: Inventory) -> dict[str, Any]:
-    """What a scan's document says of the packages, without what advisories say."""
-    from garrison.findings import ScanReport
-    from garrison.reports import as_document
-
-    document = as_document(ScanReport(inventory, ()))
-    kept = {key: document[key] for key in ("schema", "image", "packages", "skipped", "duration")}
-    return {**kept, "unreadable": list(inventory.unreadable)}
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from garrison.findings import Decision, Finding, ScanReport, full_name
-from garrison.packages import Package
+from garrison.packages import Inventory, Package
 from garrison.reports.summary import summarize
 
 SCHEMA = 1
@@ -51,6 +51,13 @@ def as_document(report: ScanReport, *, now: datetime | None = None) -> dict[str,
         ],
         "duration": round(inventory.duration, 3),
     }
+
+
+def packages_document(inventory: Inventory) -> dict[str, Any]:
+    """What a scan's document says of the packages, without what advisories say."""
+    document = as_document(ScanReport(inventory, ()))
+    kept = {key: document[key] for key in ("schema", "image", "packages", "skipped", "duration")}
+    return {**kept, "unreadable": list(inventory.unreadable)}
 
 
 def finding_document(finding: Finding) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from garrison.findings import Finding, ScanReport, Severity
+from garrison.findings import Decision, Finding, ScanReport, Severity
 
 WORST_FIRST = tuple(sorted(Severity, reverse=True))
 
@@ -20,12 +20,26 @@ def summary_line(report: ScanReport) -> str:
     """One line. A report that is incomplete never reads as a clean one."""
     total = len(report.findings)
     packages = len(report.inventory.packages)
+    if report.complete and not total and report.suppressed:
+        return (
+            f"Nothing that counts in {count(packages, 'package')}:"
+            f" {count(len(report.suppressed), 'finding')} not counted by decision."
+        )
     if not report.complete:
-        found = f"{_count(total, 'finding')}{_by_severity(report)}" if total else "No findings"
+        found = f"{count(total, 'finding')}{_by_severity(report)}" if total else "No findings"
         return f"INCOMPLETE: {found} in what could be matched; this is no clean report."
     if not total:
-        return f"No known vulnerabilities in {_count(packages, 'package')}."
-    return f"{_count(total, 'finding')} in {_count(packages, 'package')}{_by_severity(report)}."
+        return f"No known vulnerabilities in {count(packages, 'package')}."
+    return f"{count(total, 'finding')} in {count(packages, 'package')}{_by_severity(report)}."
+
+
+def decision_text(decision: Decision) -> str:
+    """What was decided, by whom and why, in one line."""
+    what = decision.status.replace("_", " ")
+    why = [part for part in (decision.justification.replace("_", " "), decision.reason) if part]
+    text = f"{what}: {'; '.join(why)}" if why else what
+    by = f" ({decision.source})" if decision.source else ""
+    return f"{text}{by}, until {decision.expires}" if decision.expires else f"{text}{by}"
 
 
 def _by_severity(report: ScanReport) -> str:
@@ -37,5 +51,6 @@ def _by_severity(report: ScanReport) -> str:
     return ": " + ", ".join(parts)
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """`1 file`, `2 files`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

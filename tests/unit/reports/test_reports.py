@@ -12,6 +12,7 @@ from garrison.packages import Inventory, Layer, OperatingSystem, Package, Skippe
 from garrison.reports import as_document, render, summarize, summary_line
 from tests.unit.advisories.records import cvss, entry, record, until
 from tests.unit.findings.lookup import Records, deb, package
+from tests.unit.reports import samples
 
 NOW = datetime(2026, 11, 24, 13, tzinfo=UTC)
 LAYER = "sha256:" + "ab12" * 16
@@ -101,29 +102,64 @@ def test_unknown_is_counted_aloud() -> None:
 
 @pytest.mark.parametrize("width", [80, 100, 160])
 def test_the_table_fits(width: int) -> None:
-    long = package("npm", "very-long-package-name-" * 3, "1.0.0")
-    text = render(report(NPM, ZLIB, long), "table", width=width)
-    table = [line for line in text.splitlines() if line.startswith((" ", "─"))]
-    assert table
-    assert max(len(line) for line in table) <= width
+    name = "a-very-long-package-name-" * 3
+    long = package("npm", name, "1.0.0-" + "pre" * 20, namespace="@scope")
+    records = Records(record("GHSA-aaaa-bbbb-cccc", entry("npm", f"@scope/{name}", until("2.0.0"))))
+    text = render(report(long, records=records), "table", now=NOW, width=width)
+    table = text[text.index("Severity") :].splitlines()[2:]
+    assert max(len(line) for line in text.splitlines()) <= width
+    column = "".join(line[10:].split("  ")[0].strip() for line in table if line.strip())
+    assert column.startswith(f"@scope/{name}")
+    assert "GHSA-aaaa-bbbb-cccc" in text
+
+
+def test_the_summary_stands_above_the_table() -> None:
+    lines = render(report(NPM, ZLIB), "table", now=NOW).splitlines()
+    assert lines[2].startswith("2 findings in 2 packages: 1 critical")
+    assert lines[3] == "critical 1  high 0  medium 0  low 0  unknown 1  fixable 2"
+
+
+def test_packages_of_one_source_share_a_line() -> None:
+    binaries = [deb("zlib", "1:1.2-1", binary=name) for name in ("zlib1g", "zlib1g-dev")]
+    text = render(report(*binaries), "table", now=NOW)
+    assert "zlib (2 packages)" in text
+    assert text.count("CVE-2024-2") == 1
+    assert "2 findings in 2 packages" in text
+
+
+def test_suppressed_findings_are_shown_with_their_reason() -> None:
+    subject = samples.report(*samples.ALL, decided=samples.NOT_AFFECTED)
+    text = render(subject, "table", now=NOW, width=160)
+    assert "Not counted, by decision: 2 findings" in text
+    assert "not affected: vulnerable code not in execute path; Never called (team.vex.json)" in text
+    document = as_document(subject)
+    assert document["summary"]["high"] == 0
+    assert [each["decision"]["status"] for each in document["suppressed"]] == ["not_affected"] * 2
+
+
+def test_a_report_of_suppressed_findings_alone_says_so() -> None:
+    subject = samples.report(samples.JINJA, decided=samples.ACCEPTED)
+    text = render(subject, "table", now=NOW)
+    assert "Nothing that counts in 1 package: 2 findings not counted by decision." in text
+    assert "No known vulnerabilities" not in text
     assert "\x1b" not in text
 
 
 def test_the_table_shows_what_one_acts_on() -> None:
-    text = render(report(NPM, ZLIB), "table", width=100)
-    [critical] = [line for line in text.splitlines() if line.startswith(" C ")]
-    assert critical.split() == ["C", "@a/b", "1.0.0", "2.0.0", "CVE-2024-1", "ab12ab12ab12"]
-    [unknown] = [line for line in text.splitlines() if line.startswith(" ? ")]
-    assert unknown.split() == ["?", "zlib1g", "(zlib)", "1:1.2-1", "1:1.3-1", "CVE-2024-2", "-"]
+    text = render(report(NPM, ZLIB), "table", now=NOW, width=80)
+    [_, critical] = [line for line in text.splitlines() if line.startswith("critical ")]
+    assert critical.split() == ["critical", "@a/b", "1.0.0", "2.0.0", "CVE-2024-1"]
+    [unknown] = [line for line in text.splitlines() if line.startswith("unknown ")]
+    assert unknown.split() == ["unknown", "zlib1g", "(zlib)", "1:1.2-1", "1:1.3-1", "CVE-2024-2"]
     assert "Advisories: revision r1, updated 2026-11-24T12:00:00Z." in text
 
 
 def test_color_is_asked_for() -> None:
-    assert "\x1b[" in render(report(NPM), "table", color=True)
+    assert "\x1b[" in render(report(NPM), "table", now=NOW, color=True)
 
 
 def test_a_clean_report_says_so() -> None:
-    text = render(report(package("npm", "c", "1.0.0")), "table")
+    text = render(report(package("npm", "c", "1.0.0")), "table", now=NOW)
     assert "No known vulnerabilities in 1 package." in text
 
 
@@ -136,8 +172,8 @@ def test_a_clean_report_says_so() -> None:
     ],
 )
 def test_an_incomplete_report_is_never_shown_as_clean(incomplete: ScanReport) -> None:
-    text = render(incomplete, "table")
-    assert text.startswith("warning: ")
+    text = render(incomplete, "table", now=NOW)
+    assert "\nwarning: " in text
     assert "INCOMPLETE" in text
     assert "No known vulnerabilities" not in text
     assert as_document(incomplete)["complete"] is False
@@ -146,7 +182,7 @@ def test_an_incomplete_report_is_never_shown_as_clean(incomplete: ScanReport) ->
 
 def test_skipped_files_are_listed() -> None:
     odd = report(NPM, skipped=(Skipped("a/b.json", LAYER, "scan.bad_json", "no JSON"),))
-    assert "1 file could not be read" in render(odd, "table")
+    assert "1 file could not be read" in render(odd, "table", now=NOW)
     assert as_document(odd)["skipped"] == [
         {"path": "a/b.json", "layer": LAYER, "code": "scan.bad_json", "reason": "no JSON"}
     ]
@@ -156,8 +192,8 @@ def test_names_from_images_do_nothing_to_the_terminal() -> None:
     """Neither markup of our own nor escape sequences."""
     for name, shown in (("[bold]x[/]", "[bold]x[/]"), ("a\x1b]0;evil\x07", "a�]0;evil�")):
         records = Records(record("X-1", entry("npm", name, until("2.0.0"))))
-        text = render(report(package("npm", name, "1.0.0"), records=records), "table")
+        text = render(report(package("npm", name, "1.0.0"), records=records), "table", now=NOW)
         assert shown in text
         assert "\x1b" not in text
     odd = report(NPM, unreadable=("var/\x1b[2Jlib",))
-    assert "\x1b" not in render(odd, "table")
+    assert "\x1b" not in render(odd, "table", now=NOW)
