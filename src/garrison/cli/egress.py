@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from garrison.cli.output import note, print_json
+from garrison.cli.table import print_table
 from garrison.cli.target import (
     ConsoleOption,
     DataOption,
@@ -16,6 +17,7 @@ from garrison.cli.target import (
     RefusedValueError,
     Remote,
     actor,
+    all_items,
     target,
 )
 from garrison.errors import InvalidSettingError
@@ -50,6 +52,8 @@ def register(app: typer.Typer) -> None:
     egress.command("set")(set_)
     egress.command("explain")(explain)
     egress.command("test")(check)
+    egress.command("connections")(connections)
+    egress.command("health")(health)
     app.add_typer(egress, name="egress")
 
 
@@ -193,6 +197,73 @@ def _trusted(certificate: Any, revision: int, document: dict[str, Any]) -> dict[
     return document
 
 
+def connections(
+    since: Annotated[
+        str, typer.Option(metavar="WHEN", help="New since then: 7d, 12h, or 2026-11-24.")
+    ] = "",
+    purpose: Annotated[str, typer.Option(help="Only this purpose.")] = "",
+    search: Annotated[str, typer.Option(help="Part of the host's name.")] = "",
+    failing: Annotated[
+        bool, typer.Option("--failing", help="Only where the last connection failed.")
+    ] = False,
+    format: Annotated[
+        str, typer.Option(help="table; or the allow-list as csv, hosts, squid or json.")
+    ] = "table",
+    via: Annotated[str, typer.Option(help="any, proxy or direct; for the allow-list.")] = "any",
+    limit: Annotated[int, typer.Option(help="Rows of the table at most.", min=1)] = 1000,
+    console: ConsoleOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List the outside hosts that were contacted, or what a firewall has to allow."""
+    if format not in ("table", "csv", "hosts", "squid", "json"):
+        raise InvalidSettingError(
+            "format", f"there is no format {format}", "Use table, csv, hosts, squid or json."
+        )
+    if via not in ("any", "proxy", "direct"):
+        raise InvalidSettingError("via", f"there is no way {via}", "Use any, proxy or direct.")
+    asked = {"search": search, "purpose": purpose, "since": _moment(since), "failing": failing}
+    chosen = target(console, data)
+    if format == "table":
+        rows = _connections(chosen, asked, limit)
+        if json:
+            print_json({"items": rows})
+        else:
+            _print_connections(rows)
+        return
+    listed = _allow_list(chosen, asked, via)
+    if json or format == "json":
+        print_json({"items": listed})
+        return
+    from garrison.console.allow_list import render
+
+    sys.stdout.write(render(listed, format))  # type: ignore[arg-type]
+
+
+def health(
+    console: ConsoleOption = None, data: DataOption = None, json: JsonOption = False
+) -> None:
+    """Say how every purpose, proxy and route does. Exit 1 when one fails."""
+    chosen = target(console, data)
+    if isinstance(chosen, Remote):
+        document = chosen.call("GET", "/egress/health")
+    else:
+        from datetime import UTC, datetime
+
+        from garrison.console import contacts
+        from garrison.console.api.connections import health_view
+
+        with chosen.state() as state:
+            found = contacts.health(state, datetime.now(UTC))
+            document = health_view(state, found).model_dump(mode="json")
+    if json:
+        print_json(document)
+    else:
+        _print_health(document)
+    if any(each["state"] in {"fails", "partly"} for each in document["routes"]):
+        raise typer.Exit(_EXIT_NO)
+
+
 # --- where the settings are -------------------------------------------------------------------
 
 
@@ -236,6 +307,56 @@ def _document(saved: Any) -> dict[str, Any]:
         "saved_by": saved.saved_by,
         "warnings": list(saved.settings.warnings),
     }
+
+
+def _connections(chosen: Remote | Local, asked: dict[str, Any], limit: int) -> list[dict[str, Any]]:
+    if isinstance(chosen, Remote):
+        return chosen.items("/egress/connections", limit, **asked)
+    from garrison.console import contacts
+    from garrison.console.api.connections import contact_view
+
+    wanted = _wanted(asked)
+    with chosen.state() as state:
+        rows = all_items(lambda n, cursor: contacts.page(state, n, cursor, wanted), limit)
+    return [contact_view(row).model_dump(mode="json") for row in rows]
+
+
+def _allow_list(chosen: Remote | Local, asked: dict[str, Any], via: str) -> list[dict[str, Any]]:
+    if isinstance(chosen, Remote):
+        found = chosen.call("GET", "/egress/allow-list", None, via=via, **asked)
+        return list(found["items"])
+    from garrison.console.api.connections import allow_list_items
+
+    with chosen.state() as state:
+        return allow_list_items(state, _wanted(asked), via)  # type: ignore[arg-type]
+
+
+def _wanted(asked: dict[str, Any]) -> Any:
+    from datetime import datetime
+
+    from garrison.console.api.connections import wanted_of
+
+    since = datetime.fromisoformat(asked["since"]) if asked["since"] else None
+    return wanted_of(asked["search"], asked["purpose"], since, asked["failing"])
+
+
+def _moment(text: str) -> str:
+    """`7d`, `12h` or a date, as RFC 3339."""
+    from datetime import UTC, datetime, timedelta
+
+    if not text:
+        return ""
+    units = {"h": "hours", "d": "days", "w": "weeks"}
+    try:
+        if text[-1] in units and text[:-1].isdecimal():
+            ago = timedelta(**{units[text[-1]]: int(text[:-1])})
+            return (datetime.now(UTC) - ago).isoformat()
+        at = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise InvalidSettingError(
+            "since", f"{text!r} is no moment", "Write 12h, 7d, 2w or 2026-11-24."
+        ) from None
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).isoformat()
 
 
 def _changes(
@@ -367,6 +488,68 @@ def _print_settings(document: dict[str, Any]) -> None:
         print(f"Revision {document['revision']}, saved by {document['saved_by']}.")
     else:
         print("Not saved in a Console: these are the environment's.")
+
+
+def _print_connections(rows: list[dict[str, Any]]) -> None:
+    print_table(
+        ["Destination", "From", "Why", "Route", "Last", "Opened", "Failed", "First", "Last seen"],
+        [
+            [
+                f"{row['host']}:{row['port']}",
+                row["source_name"],
+                row["purpose"],
+                row["route"],
+                "ok" if row["last_ok"] else row["last_code"],
+                str(row["succeeded"]),
+                str(row["failed"]),
+                str(row["first_at"])[:16],
+                str(row["last_at"])[:16],
+            ]
+            for row in rows
+        ],
+        "No such host was contacted.",
+    )
+
+
+def _print_health(document: dict[str, Any]) -> None:
+    print_table(
+        ["Purpose", "State", "Routes", "Failing", "Last worked", "Last failed", "Code"],
+        [
+            [
+                each["purpose"],
+                each["state"],
+                str(each["routes"]),
+                str(each["failing"]),
+                str(each["last_ok_at"] or "")[:16],
+                str(each["last_failed_at"] or "")[:16],
+                each["last_failure"]["code"] if each["last_failure"] else "",
+            ]
+            for each in document["purposes"]
+        ],
+        "",
+    )
+    wrong = [each for each in document["routes"] if each["state"] in {"fails", "partly", "slow"}]
+    if not wrong:
+        return
+    print()
+    print_table(
+        ["From", "To", "Why", "Route", "State", "Stops at", "Code"],
+        [
+            [
+                each["source"],
+                f"{each['host']}:{each['port']}",
+                each["purpose"],
+                each["route"],
+                f"{each['state']} ({each['failing']} of {each['sources']})"
+                if each["state"] == "partly"
+                else each["state"],
+                each["stopped"],
+                each["code"],
+            ]
+            for each in wrong
+        ],
+        "",
+    )
 
 
 def _certificates(certificates: list[dict[str, Any]]) -> str:

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
 from garrison import __version__
-from garrison.console import accounts, api, middleware
+from garrison.console import accounts, api, contacts, middleware
 from garrison.console.metrics import CONTENT_TYPE, Metrics
 from garrison.console.probes import gauges, readiness
 from garrison.console.problems import (
@@ -50,7 +50,11 @@ def create_app(state: AppState) -> FastAPI:
     `/sign-in?next=PATH`, or `HX-Redirect` to it for an htmx request. While nobody is set up, the
     redirect goes to `/setup`.
     """
-    metrics = Metrics(lambda: gauges(state, datetime.now(UTC)))
+    metrics = Metrics(
+        lambda: gauges(state, datetime.now(UTC)),
+        state.meter,
+        lambda: contacts.families(state, datetime.now(UTC)),
+    )
     app = FastAPI(
         title="Garrison Console",
         version=__version__,

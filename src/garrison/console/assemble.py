@@ -61,6 +61,7 @@ def build_state(settings: ConsoleSettings, db: Database, contacts: ContactLog) -
         intel=intel,
         deliveries=deliveries,
         throttle=Throttle(),
+        meter=contacts.meter,
     )
     state.on_proxy += [intel.retry_soon, deliveries.retry_soon]
     return state

@@ -29,7 +29,7 @@ from websockets.http11 import Request, Response
 from garrison.console import gateway_records as records
 from garrison.console.gateway_link import MAX_FRAME, AcceptLimiter, Link
 from garrison.console.gateway_records import UnknownDefenderError
-from garrison.database import defenders, scans
+from garrison.database import contacts, defenders, scans
 from garrison.database.errors import DatabaseError, JoinTokenError, NotFoundError
 from garrison.errors import GarrisonError
 from garrison.fleet import wire
@@ -174,7 +174,8 @@ class Gateway:
     """Serves Defenders from `start` to `stop`.
 
     tls: an `ssl.SSLContext` for the outer TLS (from `console.listeners`), or None.
-    listener: a bound socket to serve instead of host and port.
+    listener: a bound socket to serve instead of host and port. contacted: told of every
+    connection that a Defender reports.
     """
 
     def __init__(
@@ -190,7 +191,9 @@ class Gateway:
         tls: Any = None,
         limits: GatewayLimits | None = None,
         now: Callable[[], datetime] | None = None,
+        contacted: Callable[[records.Contacted], None] = lambda record: None,
     ) -> None:
+        self._contacted = contacted
         self._db, self._authority = db, authority
         self._ingest, self._fail = ingest, fail
         self._host, self._port, self._listener, self._tls = host, port, listener, tls
@@ -459,10 +462,12 @@ class Gateway:
                 answer = session.questions.get(question)
                 if answer is not None and not answer.done():
                     answer.set_result(result)
-            case Contacts(contacts=contacts) if contacts:
+            case Contacts(contacts=told) if told:
                 now = self._now()
-                some = contacts[:_MAX_CONTACTS]
-                self._later(lambda c: records.add_contacts(c, session.id, some, now))
+                some = records.contacted(told[:_MAX_CONTACTS], now)
+                for each in some:
+                    self._contacted(each)
+                self._later(lambda c: contacts.add(c, session.id, some))
             case Renew(csr=csr):
                 certificate = await self._thread(
                     self._authority.issue_defender, csr, session.id, self._now()

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from cryptography import x509
 from sqlalchemy import Connection
 
-from garrison.database import Database, contacts, defenders, registries, scans
+from garrison.database import Database, defenders, registries, scans
 from garrison.database.ids import new_id
 from garrison.database.keys import SEAL_REGISTRY
 from garrison.database.scans import ScanRow
@@ -17,10 +17,20 @@ from garrison.errors import GarrisonError
 from garrison.fleet.authority import Authority, defender_id, fingerprint
 from garrison.fleet.errors import FleetError
 from garrison.fleet.join_token import token_hash
-from garrison.fleet.messages import Contact, Enrolled, EnrolRequest, Hello, RegistryAccess
+from garrison.fleet.messages import (
+    Contact,
+    ContactStep,
+    Enrolled,
+    EnrolRequest,
+    Hello,
+    RegistryAccess,
+)
 from garrison.images import ImageReference
 
 MAX_TEXT = 255
+_MAX_MESSAGE = 1000
+_MAX_STEPS = 20
+_MAX_MS = 1e9
 """Characters of a name, version or platform that a Defender sends."""
 
 _MANY_QUEUED = 200
@@ -66,6 +76,15 @@ class Contacted:
     ok: bool
     at: datetime
     code: str
+    who: str
+    hop: str
+    message: str
+    hint: str
+    steps: tuple[ContactStep, ...]
+    test: bool
+    opened: bool
+    sent: int
+    received: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,24 +256,38 @@ def requeue_lost(db: Database, now: datetime) -> bool:
         return bool(scans.requeue_lost(c, now))
 
 
-def add_contacts(c: Connection, defender: str, records: Iterable[Contact], now: datetime) -> None:
-    """Note whom a Defender contacted; its clock is not believed beyond ours."""
-    contacts.add(
-        c,
-        defender,
-        [
-            Contacted(
-                host=each.host[:MAX_TEXT],
-                port=each.port if 0 < each.port < 65536 else 0,
-                purpose=each.purpose[:MAX_TEXT],
-                route=each.route[:MAX_TEXT],
-                ok=each.ok,
-                at=_moment(each.at, now),
-                code=each.code[:MAX_TEXT],
-            )
-            for each in records
-        ],
-    )
+def contacted(records: Iterable[Contact], now: datetime) -> list[Contacted]:
+    """Whom a Defender contacted; its clock is not believed beyond ours, nor texts without end."""
+    return [
+        Contacted(
+            host=each.host[:MAX_TEXT],
+            port=each.port if 0 < each.port < 65536 else 0,
+            purpose=each.purpose[:MAX_TEXT],
+            route=each.route[:MAX_TEXT],
+            ok=each.ok,
+            at=_moment(each.at, now),
+            code=each.code[:MAX_TEXT],
+            who=each.who[:MAX_TEXT],
+            hop=each.hop[:MAX_TEXT],
+            message=each.message[:_MAX_MESSAGE],
+            hint=each.hint[:_MAX_MESSAGE],
+            steps=tuple(
+                ContactStep(
+                    step.hop[:MAX_TEXT],
+                    step.target[:MAX_TEXT],
+                    step.ok,
+                    min(max(step.ms, 0.0), _MAX_MS),
+                    step.detail[:_MAX_MESSAGE],
+                )
+                for step in each.steps[:_MAX_STEPS]
+            ),
+            test=each.test,
+            opened=each.opened,
+            sent=_size(each.sent),
+            received=_size(each.received),
+        )
+        for each in records
+    ]
 
 
 def all_disconnected(db: Database, now: datetime) -> None:
@@ -271,6 +304,10 @@ def run(db: Database, changes: Iterable[Callable[[Connection], None]]) -> None:
 
 def _serial(certificate: x509.Certificate) -> str:
     return f"{certificate.serial_number:x}"
+
+
+def _size(number: int) -> int:
+    return number if 0 <= number < 1 << 48 else 0
 
 
 def _small(number: int) -> int:

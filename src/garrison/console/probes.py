@@ -30,12 +30,13 @@ def gauges(state: AppState, now: datetime) -> Iterator[tuple[str, float]]:
     revision = state.egress.settings.revision
     with state.db.read() as c:
         known, queued, waiting = images.count(c), scans.queued(c), alerts.waiting(c)
-        fleet = defenders.counts(c, revision)
+        fleet = defenders.counts(c, revision, state.local_defender())
     store = state.intel.store()
     age = (now - datetime.fromisoformat(store.updated_at)).total_seconds() if store else -1.0
     connected = len(state.gateway.connected()) if state.gateway else fleet.connected
     yield "garrison_defenders", fleet.total
     yield "garrison_defenders_connected", connected
+    yield "garrison_defenders_outdated", fleet.out_of_date
     yield "garrison_images", known
     yield "garrison_scans_queued", queued
     yield "garrison_deliveries_waiting", waiting

@@ -107,6 +107,7 @@ async def _serve(
         fail=functools.partial(scans.fail, state),
         listener=gateway_listener,
         tls=listeners.gateway_tls(settings, state.authority),
+        contacted=functools.partial(state.meter.count, "defender"),
     )
     state.gateway = gateway
     tls = listeners.listener_tls(settings, state.authority)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from garrison.console.alerting import DeliveryService
     from garrison.console.gateway import Gateway
     from garrison.console.intel import IntelService
+    from garrison.console.metrics import EgressMeter
     from garrison.console.settings import ConsoleSettings
     from garrison.console.throttle import Throttle
     from garrison.database import Database
@@ -38,6 +39,7 @@ class AppState:
     intel: IntelService
     deliveries: DeliveryService
     throttle: Throttle
+    meter: EgressMeter
     gateway: Gateway | None = None
     on_proxy: list[Callable[[], None]] = field(default_factory=list, repr=False)
     local_defender: Callable[[], str] = field(default=lambda: "", repr=False)

@@ -436,7 +436,9 @@ delivery_attempt = Table(
     Column("trace", Json),
 )
 
-# Outside hosts that were contacted. source: `console` or a Defender's id.
+# Outside hosts that were contacted. source: `console` or a Defender's id. fail_*, failure: of the
+# last failure, kept after later successes. trace: of the last success. last_ms, usual_ms: how long
+# it took to open the last one, and how long it takes on the whole.
 contact = Table(
     "contact",
     metadata,
@@ -452,6 +454,17 @@ contact = Table(
     Column("failed", Id, nullable=False),
     Column("last_ok", Boolean, nullable=False),
     Column("last_code", String, nullable=False),
+    Column("last_ok_at", UtcDateTime),
+    Column("last_failed_at", UtcDateTime),
+    Column("fail_code", String, nullable=False, server_default=""),
+    Column("fail_hop", String, nullable=False, server_default=""),
+    Column("fail_who", String, nullable=False, server_default=""),
+    Column("failure", Json),
+    Column("trace", Json),
+    Column("last_ms", Float),
+    Column("usual_ms", Float),
+    Column("sent", Id, nullable=False, server_default="0"),
+    Column("received", Id, nullable=False, server_default="0"),
     UniqueConstraint("host", "port", "source", "purpose", "route"),
 )
 

@@ -307,6 +307,8 @@ class Agent:
             "garrison_defender_scans_failed_total": float(self._workers.failed),
             "garrison_defender_results_unacknowledged": float(len(self._journal)),
             "garrison_defender_settings_revision": float(self._current().revision),
+            "garrison_defender_connections_opened_total": float(self._contacts.opened),
+            "garrison_defender_connections_failed_total": float(self._contacts.failed),
         }
 
     # --- tasks -----------------------------------------------------------------------------------

@@ -37,10 +37,11 @@ from garrison.egress.settings import (
     ProxySettings,
     settings_from_environment,
 )
-from garrison.egress.trace import Answer, ConnectionRecord, Step, TestResult, Trace
+from garrison.egress.trace import HOPS, Answer, ConnectionRecord, Step, TestResult, Trace
 from garrison.egress.trust import BadCertificateError, Certificate, TrustBundle
 
 __all__ = [
+    "HOPS",
     "PURPOSES",
     "Answer",
     "BadCertificateError",

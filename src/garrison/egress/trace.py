@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 Hop: TypeAlias = Literal[
     "resolve", "tcp", "proxy-tls", "proxy-auth", "tunnel", "tls", "http", "websocket"
 ]
+HOPS: tuple[Hop, ...] = get_args(Hop)
 Who: TypeAlias = Literal["you", "proxy", "destination", "network"]
 
 

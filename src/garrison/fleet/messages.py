@@ -193,6 +193,16 @@ class Answer(_Message, frozen=True, tag="answer"):
     result: dict[str, Any]
 
 
+class ContactStep(msgspec.Struct, frozen=True, array_like=True):
+    """One hop of a contact."""
+
+    hop: str
+    target: str
+    ok: bool
+    ms: float
+    detail: str
+
+
 class Contact(msgspec.Struct, frozen=True, omit_defaults=True):
     """One outside host that was contacted: an egress.ConnectionRecord on the wire."""
 
@@ -203,6 +213,15 @@ class Contact(msgspec.Struct, frozen=True, omit_defaults=True):
     ok: bool
     at: float
     code: str = ""
+    who: str = ""
+    hop: str = ""
+    message: str = ""
+    hint: str = ""
+    steps: list[ContactStep] = []
+    test: bool = False
+    opened: bool = True
+    sent: int = 0
+    received: int = 0
 
 
 class Contacts(_Message, frozen=True, tag="contacts"):

@@ -15,6 +15,7 @@ from garrison.database import (
     audit,
     authority,
     contacts,
+    defenders,
     intel,
     proxy,
     registries,
@@ -26,6 +27,7 @@ from garrison.database.errors import (
     StaleRevisionError,
 )
 from garrison.database.keys import SEAL_PROXY, token_hash
+from garrison.egress import Step
 from garrison.secret import Secret
 from tests.integration.database.samples import NOW, later
 
@@ -232,6 +234,15 @@ class Record:
     ok: bool = True
     at: datetime = NOW
     code: str = ""
+    who: str = ""
+    hop: str = ""
+    message: str = ""
+    hint: str = ""
+    steps: tuple[Step, ...] = ()
+    test: bool = False
+    opened: bool = True
+    sent: int = 0
+    received: int = 0
 
 
 def test_contacts_are_counted(db: Database) -> None:
@@ -249,7 +260,9 @@ def test_contacts_are_counted(db: Database) -> None:
         contacts.add(c, "other", [Record("a.test", route="proxy.test:3128")])
     with db.read() as c:
         rows = contacts.page(c).items
-        assert [row.host for row in contacts.page(c, search="B.T").items] == ["b.test"]
+        assert [row.host for row in contacts.page(c, wanted=contacts.Wanted("B.T")).items] == [
+            "b.test"
+        ]
     assert [(row.host, row.source, row.succeeded, row.failed) for row in rows] == [
         ("a.test", "console", 2, 1),
         ("a.test", "other", 1, 0),
@@ -258,6 +271,113 @@ def test_contacts_are_counted(db: Database) -> None:
     first = rows[0]
     assert (first.first_seen, first.last_seen) == (later(-5), later(2))
     assert (first.last_ok, first.last_code) == (False, "egress.refused")
+    assert (first.last_ok_at, first.last_failed_at) == (later(1), later(2))
+
+
+def flows(db: Database, *, each: bool = False, hours: float = 0) -> dict[str, contacts.Flow]:
+    with db.read() as c:
+        found = contacts.flows(c, later(hours * 3600), since=later(-1000), each=each)
+    return {f"{flow.node_name or flow.node} {flow.host} {flow.route}": flow for flow in found}
+
+
+def test_last_failure_is_kept_after_a_success(db: Database) -> None:
+    steps = (Step("resolve", "a.test", False, 12.0, "no such name"),)
+    failed = Record(
+        "a.test", ok=False, code="egress.x", hop="tcp", who="you", message="m\0", steps=steps
+    )
+    good = Record("a.test", at=later(60), steps=(Step("tcp", "a.test", True, 4.0, ""),))
+    slow = Record("a.test", at=later(90), steps=(Step("tcp", "a.test", True, 2004.0, ""),))
+    with db.write() as c:
+        contacts.add(c, "console", [failed])
+    assert flows(db)["console a.test direct"].failing == 1
+    with db.write() as c:
+        contacts.add(c, "console", [good])
+        contacts.add(c, "console", [slow])
+        (row,) = contacts.page(c).items
+    assert (row.last_ok, row.fail_code, row.fail_hop, row.fail_who) == (
+        True,
+        "egress.x",
+        "tcp",
+        "you",
+    )
+    assert row.failure is not None
+    assert row.failure["message"] == "m\ufffd"
+    assert row.failure["trace"][0]["hop"] == "resolve"
+    assert (row.last_ms, row.usual_ms) == (2004.0, 404.0)
+    flow = flows(db)["console a.test direct"]
+    assert (flow.failing, flow.slow, flow.slow_ms, flow.code) == (0, 1, 2004.0, "")
+    assert flow.past_code == "egress.x"
+
+
+def test_failures_retire_by_themselves(db: Database) -> None:
+    """By another route that is taken since, and when nobody comes by for a day."""
+    with db.write() as c:
+        for host in ("left.test", "old.test"):
+            contacts.add(
+                c, "console", [Record(host, route="p.test:1", ok=False, code="x", hop="tcp")]
+            )
+        contacts.add(c, "console", [Record("left.test", at=later(5))])
+    now = flows(db)
+    assert (
+        now["console left.test p.test:1"].failing,
+        now["console left.test p.test:1"].proxy_down,
+    ) == (0, 1)
+    assert now["console old.test p.test:1"].at_proxy == 1
+    assert flows(db, hours=23)["console old.test p.test:1"].failing == 1
+    assert flows(db, hours=25)["console old.test p.test:1"].failing == 0
+
+
+def test_defenders_are_grouped_and_removed_ones_forgotten(db: Database) -> None:
+    ids = []
+    for number in range(3):
+        with db.write() as c:
+            row = defenders.add(
+                c, name=f"n{number}", group="leipzig", labels={}, fingerprint=f"{number:064x}",
+                serial="1", not_after=later(999), version="1", platform="x", join_token_id=None,
+                now=NOW,
+            )  # fmt: skip
+            contacts.add(c, row.id, [Record("a.test", ok=number != 1, code="x", hop="tls")])
+            ids.append(row.id)
+    flow = flows(db)["leipzig a.test direct"]
+    assert (flow.sources, flow.failing, flow.at_proxy, flow.connections) == (3, 1, 0, 3)
+    assert sorted(flows(db, each=True)) == [f"n{n} a.test direct" for n in range(3)]
+    with db.write() as c:
+        defenders.remove(c, ids[1], actor="anna", now=NOW)
+        assert contacts.by_source(c, 10) == [("n0", "leipzig", 1, 0), ("n2", "leipzig", 1, 0)]
+        assert contacts.count(c, contacts.Wanted(failing=True)) == 1
+    assert flows(db)["leipzig a.test direct"].failing == 0
+
+
+def test_tests_count_where_the_host_is_contacted_anyway(db: Database) -> None:
+    """A good test ends an alarm; a mistyped address never starts one."""
+    with db.write() as c:
+        contacts.add(c, "console", [Record("a.test", ok=False, code="x")])
+        contacts.add(c, "console", [Record("a.test", at=later(1), test=True)])
+        contacts.add(c, "console", [Record("typo.test", ok=False, code="x", test=True)])
+        rows = contacts.page(c).items
+    assert [(row.host, row.purpose, row.last_ok) for row in rows] == [
+        ("a.test", "registry", True),
+        ("typo.test", "test", False),
+    ]
+    assert list(flows(db)) == ["console a.test direct"]
+
+
+def test_bytes_are_added_to_what_was_opened(db: Database) -> None:
+    moved = Record("a.test", opened=False, sent=3, received=2**40, at=later(9))
+    with db.write() as c:
+        contacts.add(c, "console", [Record("a.test"), moved])
+        contacts.add(c, "console", [moved, Record("never-opened.test", opened=False, sent=1)])
+        (row,) = contacts.page(c).items
+    assert (row.sent, row.received, row.succeeded, row.last_seen) == (6, 2**41, 1, later(9))
+
+
+def test_new_since(db: Database) -> None:
+    with db.write() as c:
+        contacts.add(c, "console", [Record("old.test"), Record("new.test", at=later(10))])
+        contacts.add(c, "console", [Record("old.test", at=later(20))])
+        new = list(contacts.every(c, contacts.Wanted(since=later(5))))
+        fleet = contacts.count(c, contacts.Wanted(purposes=("fleet",)))
+    assert ([row.host for row in new], fleet) == (["new.test"], 0)
 
 
 def test_one_update_of_the_advisories_at_a_time(db: Database) -> None:

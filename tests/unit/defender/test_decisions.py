@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from garrison.defender.contacts import ContactLog
@@ -125,6 +127,18 @@ def test_contacts_are_kept_until_they_are_sent() -> None:
     assert log.take() == batch
     assert [each.port for each in log.take()] == list(range(250, 300))
     assert log.take() == []
+
+
+def test_what_connections_carried_is_added_up() -> None:
+    """A download reports once, a session often: neither may push out who was contacted."""
+    log = ContactLog(max_waiting=10)
+    log.observe(record(1))
+    for _ in range(100):
+        log.observe(replace(record(1), opened=False, received=5))
+
+    first, carried = log.take()
+    assert (first.opened, carried.opened, carried.received) == (True, False, 500)
+    assert (log.opened, log.failed) == (1, 0)
 
 
 def test_what_people_read_when_there_is_no_session() -> None:

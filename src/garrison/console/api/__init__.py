@@ -12,6 +12,7 @@ def install(app: FastAPI) -> None:
     from garrison.console.api import (
         access,
         alerts,
+        connections,
         docs,
         egress,
         fleet,
@@ -25,6 +26,7 @@ def install(app: FastAPI) -> None:
     for module in (
         settings,
         egress,
+        connections,
         intel,
         registries,
         scans,

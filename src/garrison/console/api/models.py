@@ -250,6 +250,83 @@ class ConnectionOut(Out):
     failed: int
     last_ok: bool
     last_code: str
+    last_ok_at: datetime | None
+    last_failed_at: datetime | None
+    sent: int = Field(description="Bytes of bodies and messages")
+    received: int = Field(description="Bytes of bodies and messages")
+
+
+class AllowListEntryOut(Out):
+    """One host and port that Garrison contacts. result: `ok`, or the last error's code."""
+
+    host: str
+    port: int
+    purposes: list[str]
+    from_: list[str] = Field(alias="from", description="Console and Defenders; groups where many")
+    routes: list[str] = Field(description="`direct`, or a proxy's HOST:PORT")
+    first_at: datetime
+    last_at: datetime
+    result: str
+
+
+class AllowListOut(Out):
+    items: list[AllowListEntryOut]
+
+
+RouteState = Literal["works", "slow", "partly", "fails", "unused"]
+
+
+class PurposeHealthOut(Out):
+    """How one purpose does. `last_failure` may be older than `last_ok_at`: then it is over."""
+
+    purpose: Purpose
+    state: RouteState
+    routes: int
+    failing: int = Field(description="Routes that fail, at least for some")
+    last_ok_at: datetime | None
+    last_failed_at: datetime | None
+    last_failure: Failure | None
+
+
+class ProxyHealthOut(Out):
+    """Whether connections come through a proxy. proxy: HOST:PORT."""
+
+    proxy: str
+    state: RouteState
+    last_ok_at: datetime | None
+    last_failed_at: datetime | None
+    code: str
+
+
+class RouteHealthOut(Out):
+    """How one route does for the Console or a group of Defenders."""
+
+    source: str = Field(description="`Console`, a group's name, or a Defender's where few are")
+    sources: int = Field(description="How many Defenders")
+    failing: int = Field(description="For how many of them it fails")
+    purpose: str
+    host: str
+    port: int
+    route: str = Field(description="`direct`, or the proxy's HOST:PORT")
+    state: RouteState
+    stopped: Literal["", "proxy", "destination"] = Field(description="Where failing ones stop")
+    code: str
+    hop: str
+    first_at: datetime
+    last_at: datetime
+    last_ok_at: datetime | None
+    last_failed_at: datetime | None
+    connections: int
+    bytes: int
+
+
+class HealthOut(Out):
+    """partly: for some of those who use it. unused: by nobody within 24 hours."""
+
+    at: datetime
+    purposes: list[PurposeHealthOut]
+    proxies: list[ProxyHealthOut]
+    routes: list[RouteHealthOut] = Field(description="Failing ones first")
 
 
 # Intelligence Stream
