@@ -181,9 +181,14 @@ def _equal_listed(affected: Affected, installed: Any, scheme: Scheme) -> bool:
     first = _first_number(str(installed.release[0]) if scheme.name == "pep440" else "")
     if scheme.name == "pep440":
         installed = python_versions.public(installed)
+    size = len(first)
     for text in affected.versions:
-        if first and _first_number(text) != first:
-            continue
+        if first:
+            if "1" <= text[:1] <= "9" and "!" not in text:  # as nearly all are
+                if not text.startswith(first) or text[size : size + 1].isdigit():
+                    continue
+            elif _first_number(text) != first:
+                continue
         try:
             if scheme.parse(text) == installed:
                 return True

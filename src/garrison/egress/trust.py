@@ -212,6 +212,7 @@ class TrustBundle:
 
 def _blocks(pem: str) -> list[bytes]:
     found: list[bytes] = []
+    judge = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     lines = pem.splitlines()
     index = 0
     while index < len(lines):
@@ -226,13 +227,13 @@ def _blocks(pem: str) -> list[bytes]:
             raise BadCertificateError(start, f"the block has no {end}")
         if begin[1] not in _CERTIFICATE_NAMES:
             raise BadCertificateError(start, f"a {begin[1].lower()}, not a certificate")
-        found.append(_block(lines[start:stop], start))
+        found.append(_block(lines[start:stop], start, judge))
         index = stop + 1
     return found
 
 
-def _block(lines: Sequence[str], number: int) -> bytes:
-    """number: the line of its BEGIN."""
+def _block(lines: Sequence[str], number: int, judge: ssl.SSLContext) -> bytes:
+    """number: the line of its BEGIN. judge: used for nothing else."""
     for offset, line in enumerate(lines, start=1):
         if not re.fullmatch(r"[A-Za-z0-9+/=]*", line.strip()):
             raise BadCertificateError(number + offset, "not Base64")
@@ -242,7 +243,7 @@ def _block(lines: Sequence[str], number: int) -> bytes:
         raise BadCertificateError(number, "the block is not complete Base64") from None
     try:
         # OpenSSL's judgement is the one that counts, and needs no other library.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=der)
+        judge.load_verify_locations(cadata=der)
     except (ssl.SSLError, ValueError):
         raise BadCertificateError(number, "the block holds no X.509 certificate") from None
     return der
