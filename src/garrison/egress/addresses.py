@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from garrison.egress.plan import Address
+if TYPE_CHECKING:
+    from garrison.egress.plan import Address
 
 STAGGER = 0.25
 """Seconds until the next address is tried beside the one before (RFC 8305 section 5)."""

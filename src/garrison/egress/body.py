@@ -20,8 +20,8 @@ from garrison.egress.errors import (
     TooManyRedirectsError,
     TruncatedError,
 )
-from garrison.egress.handshake import USER_AGENT, AnswerFault, Exchange
-from garrison.egress.plan import Call, begin, call_for, check
+from garrison.egress.handshake import USER_AGENT, AnswerFault, Exchange, Scrub
+from garrison.egress.plan import Ask, Call, begin, call_for, check
 from garrison.egress.record import Observer, moved, observe
 from garrison.egress.redirect import redirected
 from garrison.egress.result import failed, passed
@@ -194,10 +194,10 @@ def open_body(
     """
     target = Target.parse(url)
     call = call_for(target, settings, extra_ca=extra_ca)
-    exchange = _request(method, target, call, headers or {}, data)
+    asked = _request(method, target, call, headers or {}, data)
     wire = Wire(call, timeout)
     try:
-        wire.run(begin(call, exchange, wire.trace))
+        _, exchange = wire.run(begin(call, asked, wire.trace))
     except EgressError as error:
         observe(observer, call, purpose, error, wire.trace)
         raise
@@ -211,8 +211,8 @@ def open_body(
 
 def _request(
     method: str, target: Target, call: Call, headers: Mapping[str, str], data: bytes | None
-) -> Exchange:
-    fields = [("Host", target.authority), ("Connection", "close")]
+) -> Ask:
+    fields = [("Host", target.authority)]
     given = {name.lower() for name in headers}
     if "user-agent" not in given:
         fields.append(("User-Agent", USER_AGENT))
@@ -221,18 +221,21 @@ def _request(
         fields.append(("Accept-Encoding", "identity"))
     if data is not None and "content-length" not in given:
         fields.append(("Content-Length", str(len(data))))
-    if call.absolute and call.credentials is not None:
-        fields.append(("Proxy-Authorization", call.credentials.basic()))
     # Only our own, and only to the proxy.
     fields += [(k, v) for k, v in headers.items() if k.lower() != "proxy-authorization"]
-    return Exchange(
-        method,
-        target.absolute if call.absolute else target.resource,
-        fields,
-        credentials=call.credentials,
-        data=data or b"",
-        streams=True,
-    )
+
+    def make(authorization: str | None, scrub: Scrub) -> Exchange:
+        own = [] if authorization is None else [("Proxy-Authorization", authorization)]
+        return Exchange(
+            method,
+            target.absolute if call.absolute else target.resource,
+            [*fields, *own],
+            scrub=scrub,
+            data=data or b"",
+            streams=True,
+        )
+
+    return Ask(method, target, make)
 
 
 def fetch(

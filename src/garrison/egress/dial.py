@@ -27,6 +27,7 @@ from garrison.egress.plan import (
     Plan,
     Receive,
     Resolve,
+    Run,
     Send,
     StartTls,
     open_call,
@@ -54,6 +55,10 @@ class Stream:
         Raises OSError: it was closed meanwhile.
         """
         self._wire.hand_to(protocol)
+
+    async def run(self, plan: Plan[T]) -> T:
+        """Run another plan on it, before it is handed over. Raises EgressError."""
+        return await self._wire.run(plan)
 
     def abort(self) -> None:
         self._wire.drop()
@@ -132,6 +137,8 @@ class Wire:
                     self._pipe.check()
                     self._open().write(data)
                     return None
+                case Run(function):
+                    return await asyncio.to_thread(function)
                 case Receive():
                     return await self._pipe.receive()
 

@@ -87,7 +87,7 @@ class Endpoint:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-ProxyScheme: TypeAlias = Literal["http", "https"]
+ProxyScheme: TypeAlias = Literal["http", "https", "socks5", "socks5h"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +112,24 @@ class ProxyAddress:
             raise ValueError("credentials do not belong in the address: enter them in User"
                              " and Password")  # fmt: skip
         scheme = parts.scheme.lower()
-        if scheme not in ("http", "https"):
-            raise ValueError(f"{scheme}:// proxies are not supported: use http:// or https://")
+        if scheme not in ("http", "https", "socks5", "socks5h"):
+            raise ValueError(
+                f"{scheme}:// proxies are not supported: use http://, https://, socks5:// or"
+                " socks5h://"
+            )
         if parts.path not in ("", "/") or parts.query or parts.fragment:
             raise ValueError("an address ends after its port: PROTOCOL://HOST:PORT")
         port = parts.port
         if port is None:
             if not default_port:
                 raise ValueError(f"the port is missing: {scheme}://{parts.hostname or 'HOST'}:PORT")
-            port = 443 if scheme == "https" else 80
-        return cls("https" if scheme == "https" else "http", Endpoint(_host(parts), port))
+            port = {"https": 443, "http": 80}.get(scheme, 1080)
+        return cls(scheme, Endpoint(_host(parts), port))  # type: ignore[arg-type]
+
+    @property
+    def socks(self) -> bool:
+        """Whether it is spoken to by SOCKS5: everything is a tunnel then."""
+        return self.scheme in ("socks5", "socks5h")
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.endpoint}"

@@ -454,9 +454,13 @@ class ProxyAnswerError(EgressError):
     at: ClassVar[Hop] = "tunnel"
     actor: ClassVar[Who] = "proxy"
 
-    def __init__(self, text: str, proxy: Endpoint, destination: Endpoint, answer: Answer) -> None:
+    def __init__(
+        self, text: str, proxy: Endpoint, destination: Endpoint, answer: Answer | None
+    ) -> None:
+        """answer: None from a SOCKS proxy, whose number stands in the text."""
         super().__init__(text, answer=answer)
-        self.proxy, self.destination, self.status = proxy, destination, answer.status
+        self.proxy, self.destination = proxy, destination
+        self.status = answer.status if answer else None
 
 
 class ProxyAuthRequiredError(ProxyAnswerError):
@@ -466,7 +470,11 @@ class ProxyAuthRequiredError(ProxyAnswerError):
     advice = f"Set User and Password in {_PAGE}."
 
     def __init__(
-        self, proxy: Endpoint, destination: Endpoint, answer: Answer, offered: Sequence[str]
+        self,
+        proxy: Endpoint,
+        destination: Endpoint,
+        answer: Answer | None,
+        offered: Sequence[str],
     ) -> None:
         wants = f" ({', '.join(offered)})" if offered else ""
         super().__init__(
@@ -478,20 +486,31 @@ class ProxyAuthRequiredError(ProxyAnswerError):
 
 
 class ProxyAuthRefusedError(ProxyAnswerError):
-    """407, although a user and password were sent."""
+    """407, although we signed in. tried: the schemes, in this order."""
 
     code, at, actor = "egress.proxy_auth_refused", "proxy-auth", "you"
 
     def __init__(
-        self, proxy: Endpoint, destination: Endpoint, answer: Answer, user: str, encoded: bool
+        self,
+        proxy: Endpoint,
+        destination: Endpoint,
+        answer: Answer | None,
+        user: str,
+        encoded: bool,
+        tried: Sequence[str] = (),
     ) -> None:
-        super().__init__(
-            f'the proxy {proxy} refused the password of user "{user}"', proxy, destination, answer
-        )
-        self.encoded = encoded
+        by = f" ({', '.join(tried)})" if tried else ""
+        what = f'the password of user "{user}"' if user else "the ticket of this process"
+        super().__init__(f"the proxy {proxy} refused {what}{by}", proxy, destination, answer)
+        self.user, self.encoded, self.tried = user, encoded, tuple(tried)
 
     @property
     def hint(self) -> str:
+        if not self.user:
+            return (
+                "Ask the proxy's owner whether this machine's principal may sign in, or set User"
+                f" and Password in {_PAGE}."
+            )
         hint = f"Correct User and Password in {_PAGE}."
         if self.encoded:
             hint += ' The password holds "%": enter it as it is, not percent-encoded.'
@@ -499,20 +518,117 @@ class ProxyAuthRefusedError(ProxyAnswerError):
 
 
 class ProxyAuthSchemeError(ProxyAnswerError):
-    """407, and Basic is not among what the proxy offers."""
+    """407, and nothing we can do is among what the proxy offers."""
 
     code, at, actor = "egress.proxy_auth_scheme", "proxy-auth", "proxy"
-    advice = "Ask the proxy's owner for an account or a port that takes Basic authentication."
+    advice = "Ask the proxy's owner to accept Negotiate, NTLM, Digest or Basic from this machine."
 
     def __init__(
-        self, proxy: Endpoint, destination: Endpoint, answer: Answer, offered: Sequence[str]
+        self,
+        proxy: Endpoint,
+        destination: Endpoint,
+        answer: Answer | None,
+        offered: Sequence[str],
     ) -> None:
+        names = ", ".join(offered) or "no scheme"
         super().__init__(
-            f"the proxy {proxy} offers {', '.join(offered)} but not Basic authentication",
+            f"the proxy {proxy} offers {names} and nothing that can be used",
             proxy,
             destination,
             answer,
         )
+
+
+class ProxyAuthChoiceError(ProxyAnswerError):
+    """407, and the scheme that was chosen for this proxy is not offered. chosen: its name."""
+
+    code, at, actor = "egress.proxy_auth_choice", "proxy-auth", "you"
+    advice = f"Choose automatic authentication for this proxy in {_PAGE}, or one that it offers."
+
+    def __init__(
+        self,
+        proxy: Endpoint,
+        destination: Endpoint,
+        answer: Answer | None,
+        offered: Sequence[str],
+        chosen: str,
+    ) -> None:
+        but = "none is to be used" if chosen == "none" else f"not {chosen}, which is chosen"
+        super().__init__(
+            f"the proxy {proxy} offers {', '.join(offered) or 'no scheme'} but {but}",
+            proxy,
+            destination,
+            answer,
+        )
+        self.chosen = chosen
+
+
+class ProxyAuthLibraryError(ProxyAnswerError):
+    """407 with Negotiate alone, and the Kerberos libraries are not installed here."""
+
+    code, at, actor = "egress.proxy_auth_library", "proxy-auth", "you"
+    advice = (
+        "Install the Kerberos libraries beside Garrison: apt install gcc libkrb5-dev, then"
+        " pip install 'garrison[kerberos]'."
+    )
+
+    def __init__(
+        self,
+        proxy: Endpoint,
+        destination: Endpoint,
+        answer: Answer | None,
+        offered: Sequence[str],
+    ) -> None:
+        super().__init__(
+            f"the proxy {proxy} wants {', '.join(offered)}, for which this installation lacks"
+            " Kerberos",
+            proxy,
+            destination,
+            answer,
+        )
+
+
+class ProxyAuthTicketError(ProxyAnswerError):
+    """407, and no ticket could be had for it. reason: of the library."""
+
+    code, at, actor = "egress.proxy_auth_ticket", "proxy-auth", "you"
+    advice = (
+        f"Set User (name@REALM) and Password in {_PAGE}, or give this process a ticket cache"
+        " (KRB5CCNAME) or keytab (KRB5_CLIENT_KTNAME); write the proxy by its name, not its"
+        " address, and check /etc/krb5.conf."
+    )
+
+    def __init__(
+        self,
+        proxy: Endpoint,
+        destination: Endpoint,
+        answer: Answer | None,
+        scheme: str,
+        reason: str,
+    ) -> None:
+        super().__init__(
+            f"no {scheme} token for the proxy {proxy}: {reason}", proxy, destination, answer
+        )
+        self.reason = reason
+
+
+class ProxyAuthBrokenError(ProxyAnswerError):
+    """The proxy closed the connection in the middle of NTLM or Negotiate, which need it whole."""
+
+    code, at, actor = "egress.proxy_auth_broken", "proxy-auth", "proxy"
+    advice = (
+        "Ask the proxy's owner to keep connections open while a client signs in (a load balancer in"
+        " front must be bound to the client), or to offer Digest or Basic."
+    )
+
+    def __init__(self, proxy: Endpoint, destination: Endpoint, scheme: str) -> None:
+        super().__init__(
+            f"the proxy {proxy} closed the connection in the middle of {scheme}",
+            proxy,
+            destination,
+            None,
+        )
+        self.scheme = scheme
 
 
 class ProxyDeniedError(ProxyAnswerError):
@@ -520,7 +636,7 @@ class ProxyDeniedError(ProxyAnswerError):
 
     code = "egress.proxy_denied"
 
-    def __init__(self, proxy: Endpoint, destination: Endpoint, answer: Answer) -> None:
+    def __init__(self, proxy: Endpoint, destination: Endpoint, answer: Answer | None) -> None:
         super().__init__(f"the proxy {proxy} forbids {destination}", proxy, destination, answer)
 
     @property
@@ -554,7 +670,7 @@ class ProxyCannotForwardError(ProxyAnswerError):
 
     code, actor = "egress.proxy_cannot_forward", "you"
 
-    def __init__(self, proxy: Endpoint, destination: Endpoint, answer: Answer) -> None:
+    def __init__(self, proxy: Endpoint, destination: Endpoint, answer: Answer | None) -> None:
         super().__init__(
             f"the proxy {proxy} cannot resolve or reach {destination.host}",
             proxy,
@@ -575,9 +691,10 @@ class ProxyCannotConnectError(ProxyAnswerError):
 
     code, actor = "egress.proxy_cannot_connect", "destination"
 
-    def __init__(self, proxy: Endpoint, destination: Endpoint, answer: Answer) -> None:
+    def __init__(self, proxy: Endpoint, destination: Endpoint, answer: Answer | None) -> None:
+        said = f" ({answer.status})" if answer else ": connection refused"
         super().__init__(
-            f"the proxy {proxy} cannot connect to {destination} ({answer.status})",
+            f"the proxy {proxy} cannot connect to {destination}{said}",
             proxy,
             destination,
             answer,
@@ -596,7 +713,7 @@ class ProxyUpstreamTimeoutError(ProxyAnswerError):
 
     code, actor = "egress.proxy_upstream_timeout", "destination"
 
-    def __init__(self, proxy: Endpoint, destination: Endpoint, answer: Answer) -> None:
+    def __init__(self, proxy: Endpoint, destination: Endpoint, answer: Answer | None) -> None:
         super().__init__(
             f"the proxy {proxy} got no answer from {destination} in time",
             proxy,
@@ -683,6 +800,125 @@ class ProxyRefusedError(ProxyAnswerError):
         return f"Ask the proxy's owner why {self.destination} is refused; its answer is kept."
 
 
+class ProxyNoRouteError(ProxyAnswerError):
+    """A SOCKS proxy has no route to the destination's network (reply 3)."""
+
+    code = "egress.proxy_no_route"
+
+    def __init__(self, proxy: Endpoint, destination: Endpoint) -> None:
+        super().__init__(
+            f"the proxy {proxy} has no route to the network of {destination}",
+            proxy,
+            destination,
+            None,
+        )
+
+    @property
+    def hint(self) -> str:
+        hint = f"Ask the proxy's owner whether the proxy may leave towards {self.destination}."
+        if self.destination.ip is not None and self.destination.ip.version == 6:
+            hint += " This is an IPv6 address; the proxy may have IPv4 alone."
+        return hint
+
+
+class SocksUnresolvedError(EgressError):
+    """`socks5://`: the destination's name has no address here."""
+
+    code, at, actor = "egress.socks_unresolved", "resolve", "you"
+    advice = f"Write socks5h:// in {_PAGE}, so that the proxy resolves names itself."
+
+    def __init__(self, destination: Endpoint, proxy: Endpoint) -> None:
+        super().__init__(
+            f"cannot resolve {destination.host} on this machine, which socks5:// leaves to it"
+        )
+        self.proxy, self.destination = proxy, destination
+
+
+class SocksFailedError(ProxyAnswerError):
+    """A SOCKS proxy refused without saying why (reply 1, or a number of its own)."""
+
+    code = "egress.socks_failed"
+
+    def __init__(self, proxy: Endpoint, destination: Endpoint, reply: int, meaning: str) -> None:
+        super().__init__(
+            f"the SOCKS proxy {proxy} could not open a tunnel to {destination}"
+            f" (reply {reply}: {meaning})",
+            proxy,
+            destination,
+            None,
+        )
+        self.reply = reply
+
+    @property
+    def hint(self) -> str:
+        return f"Ask the proxy's owner to look for {self.destination} in the proxy's log."
+
+
+class SocksCommandError(ProxyAnswerError):
+    """A SOCKS proxy that opens no tunnels (reply 7)."""
+
+    code = "egress.socks_no_connect"
+
+    def __init__(self, proxy: Endpoint, destination: Endpoint) -> None:
+        super().__init__(
+            f"the SOCKS proxy {proxy} does not support CONNECT", proxy, destination, None
+        )
+
+    @property
+    def hint(self) -> str:
+        return "Ask the proxy's owner to allow the command CONNECT for this machine."
+
+
+class SocksAddressError(ProxyAnswerError):
+    """A SOCKS proxy does not take this kind of address (reply 8)."""
+
+    code, actor = "egress.socks_address_type", "you"
+
+    def __init__(self, proxy: Endpoint, destination: Endpoint, kind: str) -> None:
+        super().__init__(
+            f"the SOCKS proxy {proxy} takes no {kind} (for {destination})", proxy, destination, None
+        )
+        self.kind = kind
+
+    @property
+    def hint(self) -> str:
+        if self.kind == "names":
+            return (
+                f"Write socks5:// instead of socks5h:// in {_PAGE}: names are then resolved here."
+            )
+        return f"Write socks5h:// in {_PAGE}, so that the proxy resolves names itself."
+
+
+class SocksSignInError(ProxyAnswerError):
+    """A SOCKS proxy takes neither no user at all nor user and password."""
+
+    code, at, actor = "egress.socks_sign_in", "proxy-auth", "proxy"
+    advice = "Ask the proxy's owner for an account with user and password (RFC 1929)."
+
+    def __init__(self, proxy: Endpoint, destination: Endpoint) -> None:
+        super().__init__(
+            f"the SOCKS proxy {proxy} accepts neither user and password nor an unknown user",
+            proxy,
+            destination,
+            None,
+        )
+
+
+class SocksCredentialsError(ProxyAnswerError):
+    """User or password do not fit into SOCKS."""
+
+    code, at, actor = "egress.socks_credentials", "proxy-auth", "you"
+    advice = f"SOCKS carries 1 to 255 bytes of each: correct User and Password in {_PAGE}."
+
+    def __init__(self, proxy: Endpoint, destination: Endpoint) -> None:
+        super().__init__(
+            f"user or password are empty or too long for the SOCKS proxy {proxy}",
+            proxy,
+            destination,
+            None,
+        )
+
+
 class _ProxySilenceError(EgressError):
     at: ClassVar[Hop] = "tunnel"
     actor: ClassVar[Who] = "proxy"
@@ -711,6 +947,38 @@ class ProxyNotHttpError(_ProxySilenceError):
     def __init__(self, proxy: Endpoint, service: str, banner: str) -> None:
         super().__init__(f"{proxy} is {service}, not an HTTP proxy")
         self.banner = banner
+
+
+class ProxyNotSocksError(_ProxySilenceError):
+    """A `socks5://` address, and the port speaks something else. banner: its first bytes."""
+
+    code, actor = "egress.proxy_not_socks", "you"
+
+    def __init__(self, proxy: Endpoint, service: str, banner: str = "") -> None:
+        names = {"http": "an HTTP proxy or server", "tls": "a TLS port", "ssh": "an SSH server"}
+        super().__init__(f"{proxy} is {names.get(service, 'another service')}, not a SOCKS5 proxy")
+        self.proxy, self.service, self.banner = proxy, service, banner
+
+    @property
+    def hint(self) -> str:
+        if self.service in ("http", "tls"):
+            scheme = "https" if self.service == "tls" else "http"
+            return f"Write {scheme}://{self.proxy} in {_PAGE}."
+        return f"Check host and port in {_PAGE}."
+
+
+class ProxySpeaksSocksError(_ProxySilenceError):
+    """An `http://` address, and the port speaks SOCKS5."""
+
+    code, actor = "egress.proxy_speaks_socks", "you"
+
+    def __init__(self, proxy: Endpoint) -> None:
+        super().__init__(f"{proxy} speaks SOCKS5, not HTTP")
+        self.proxy = proxy
+
+    @property
+    def hint(self) -> str:
+        return f"Write socks5h://{self.proxy} in {_PAGE}."
 
 
 class ProxyClosedError(_ProxySilenceError):

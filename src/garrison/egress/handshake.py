@@ -7,17 +7,22 @@ its first bytes are looked at, since an SSH server or a TLS port never sends a l
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, TypeAlias
 
 import h11
 
+from garrison.egress.challenge import parse_challenges, shown_challenge
 from garrison.egress.endpoint import Endpoint, Target
-from garrison.egress.settings import Credentials
 from garrison.egress.trace import Answer
 
 HEAD_LIMIT = 64 << 10
 BODY_KEPT = 4 << 10
+PAGE_LIMIT = 256 << 10
+"""Of the page behind a 407, which is read to its end: the connection is needed again."""
+
+Scrub: TypeAlias = Callable[[str], str]
+"""Takes our own credentials out of a text."""
 
 _KEPT_HEADERS = (
     "content-type",
@@ -97,14 +102,15 @@ class Exchange:
         target: str,
         headers: Iterable[tuple[str, str]],
         *,
-        credentials: Credentials | None = None,
+        scrub: Scrub = str,
         data: bytes = b"",
         streams: bool = False,
     ) -> None:
         self.streams = streams
         self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT)
-        self._credentials = credentials
-        request = h11.Request(method=method, target=target, headers=list(headers))
+        self._scrub = scrub
+        fields = [(name.encode("ascii"), value.encode()) for name, value in headers]
+        request = h11.Request(method=method, target=target, headers=fields)
         self.outgoing: bytes = self._h11.send(request) or b""
         if data:
             self.outgoing += self._h11.send(h11.Data(data=data)) or b""
@@ -115,6 +121,8 @@ class Exchange:
         self.trailing = b""
         self._head: h11.Response | h11.InformationalResponse | None = None
         self._body = bytearray()
+        self._body_read = 0
+        self._ended = False
 
     @property
     def answer(self) -> Answer | None:
@@ -125,8 +133,8 @@ class Exchange:
             self._head.status_code,
             self._head.reason.decode("utf-8", "replace"),
             self.field_values,
-            bytes(self._body[:BODY_KEPT]),
-            self._credentials,
+            bytes(self._body),
+            self._scrub,
         )
 
     @property
@@ -151,6 +159,7 @@ class Exchange:
             self.trailing += data
             return
         self._look(data)
+        self._ended = not data
         if not data and self._head is None:
             raise ClosedEarly(self.received)
         try:
@@ -189,10 +198,18 @@ class Exchange:
                 if event.status_code == 101:
                     self._head = event
             elif isinstance(event, h11.Data):
-                self._body += event.data
-                if len(self._body) >= BODY_KEPT:
+                self._body += event.data[: BODY_KEPT - len(self._body)]
+                self._body_read += len(event.data)
+                unauthorised = self._head is not None and self._head.status_code == 407
+                if self._body_read >= (PAGE_LIMIT if unauthorised else BODY_KEPT):
                     self._finish()
                     return
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the connection can carry another request, now that the answer is complete."""
+        done = self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
+        return done and not self._ended
 
     def keep_body(self) -> None:
         """Stop streaming: keep the body's start, as for any refusal."""
@@ -229,14 +246,14 @@ def kept_answer(
     reason: str,
     fields: Iterable[tuple[str, str]],
     body: bytes,
-    credentials: Credentials | None,
+    scrub: Scrub = str,
 ) -> Answer:
     """What is kept of an answer: the headers that explain it, 4 KiB of body, no credentials."""
-    scrub = credentials.scrub if credentials else str
     kept: dict[str, str] = {}
     for name, value in fields:
         key = name.lower()
         if key in _KEPT_HEADERS:
+            value = shown_challenge(value) if key.endswith("-authenticate") else value
             kept[key] = scrub(f"{kept[key]}, {value}" if key in kept else value)
     if "location" in kept:
         # A query may hold a session of somebody's.
@@ -249,29 +266,28 @@ def kept_answer(
     )
 
 
-def connect_exchange(destination: Endpoint, credentials: Credentials | None) -> Exchange:
-    """CONNECT (RFC 9110 section 9.3.6): credentials at once, not only after a 407."""
-    headers = [("Host", str(destination)), ("User-Agent", USER_AGENT)]
-    if credentials is not None:
-        headers.append(("Proxy-Authorization", credentials.basic()))
-    return Exchange("CONNECT", str(destination), headers, credentials=credentials)
-
-
 USER_AGENT = "garrison"
 
 
-def get_exchange(target: Target, *, absolute: bool, credentials: Credentials | None) -> Exchange:
-    """A GET that closes afterwards; `absolute` form goes to a proxy, with its credentials."""
-    headers = [
-        ("Host", target.authority),
-        ("User-Agent", USER_AGENT),
-        ("Accept", "*/*"),
-        ("Connection", "close"),
-    ]
-    if absolute and credentials is not None:
-        headers.append(("Proxy-Authorization", credentials.basic()))
+def connect_exchange(
+    destination: Endpoint, authorization: str | None = None, scrub: Scrub = str
+) -> Exchange:
+    """CONNECT (RFC 9110 section 9.3.6). authorization: `Proxy-Authorization`."""
+    headers = [("Host", str(destination)), ("User-Agent", USER_AGENT)]
+    if authorization is not None:
+        headers.append(("Proxy-Authorization", authorization))
+    return Exchange("CONNECT", str(destination), headers, scrub=scrub)
+
+
+def get_exchange(
+    target: Target, *, absolute: bool, authorization: str | None = None, scrub: Scrub = str
+) -> Exchange:
+    """A GET; `absolute` form goes to a proxy, and only that carries `authorization`."""
+    headers = [("Host", target.authority), ("User-Agent", USER_AGENT), ("Accept", "*/*")]
+    if absolute and authorization is not None:
+        headers.append(("Proxy-Authorization", authorization))
     resource = target.absolute if absolute else target.resource
-    return Exchange("GET", resource, headers, credentials=credentials)
+    return Exchange("GET", resource, headers, scrub=scrub)
 
 
 def upgrade_exchange(target: Target, key: str) -> Exchange:
@@ -292,11 +308,10 @@ def upgrade_exchange(target: Target, key: str) -> Exchange:
 
 def offered_schemes(answer: Answer) -> tuple[str, ...]:
     """The authentication schemes of a 407, such as `("Negotiate", "Basic")`."""
-    text = answer.headers.get("proxy-authenticate", "")
-    # Quoted strings may hold commas and words that look like schemes.
-    text = re.sub(r'"(?:[^"\\]|\\.)*"', '""', text)
-    found = re.findall(r"(?:^|,)\s*([A-Za-z][A-Za-z0-9-]*)(?=\s|,|$)(?!\s*=)", text)
-    return tuple(dict.fromkeys(word.capitalize() if word.islower() else word for word in found))
+    found = parse_challenges([answer.headers.get("proxy-authenticate", "")])
+    return tuple(
+        dict.fromkeys(one.name.capitalize() if one.name.islower() else one.name for one in found)
+    )
 
 
 def squid_error(answer: Answer) -> str:

@@ -38,13 +38,23 @@ from garrison.egress.errors import (
     TruncatedError,
 )
 from garrison.egress.handshake import BODY_KEPT, USER_AGENT, is_proxys_own, kept_answer
-from garrison.egress.plan import Call, call_for, check, diagnose, upgrade_error, wants_certificate
+from garrison.egress.plan import (
+    Call,
+    call_for,
+    check,
+    diagnose,
+    prime,
+    sign_in_for,
+    upgrade_error,
+    wants_certificate,
+)
 from garrison.egress.record import Observer, moved, observe
 from garrison.egress.redirect import redirected
-from garrison.egress.refusal import is_refusal, refusal
+from garrison.egress.refusal import is_refusal, refusal, unauthorised
 from garrison.egress.result import failed, passed
 from garrison.egress.route import ViaProxy
 from garrison.egress.settings import ProxySettings
+from garrison.egress.signin import SignIn
 from garrison.egress.trace import Answer, TestResult, Trace
 from garrison.egress.trust import Certificate, context_for
 from garrison.egress.websocket import MAX_MESSAGE, WebSocketConnection
@@ -75,6 +85,12 @@ class _Attempt:
     trace: Trace = field(default_factory=lambda: Trace(time.monotonic))
     refused: Answer | None = None
     """What came in place of a WebSocket."""
+    sign_in: SignIn | None = None
+    """For requests in absolute form."""
+    authorization: str | None = None
+    """For the next request, whatever connection it takes."""
+    round: int = 0
+    """Counts connections that were refused, so that none of them is used again."""
 
     @property
     def destination(self) -> Endpoint:
@@ -86,6 +102,13 @@ class _Attempt:
         route = self.call.route
         absolute = isinstance(route, ViaProxy) and self.call.absolute
         return route.proxy.endpoint if absolute and isinstance(route, ViaProxy) else None
+
+    @property
+    def connection_key(self) -> dict[str, str] | None:
+        """Keeps connections that are signed in by themselves apart from all others, in the pool."""
+        if self.sign_in is None or not self.sign_in.begins_bound:
+            return None
+        return {"garrison": f"{self.sign_in.begins_bound} {self.round}"}
 
     @property
     def interceptor(self) -> bytes | None:
@@ -136,6 +159,11 @@ class _Connector(aiohttp.BaseConnector):
         opened, endpoint = stream.opened, str(attempt.destination)
         if attempt.call.pin is not None and opened.pinned is not None:
             self.pins[attempt.call.pin] = opened.pinned.pem
+        if attempt.sign_in is not None and attempt.sign_in.begins_bound:
+            header = await stream.run(prime(attempt.call, attempt.trace, opened, attempt.sign_in,
+                                            req.method, attempt.target.absolute))  # fmt: skip
+            if header is not None:
+                req.headers["Proxy-Authorization"] = header
         self.interceptors.pop(endpoint, None)
         if opened.interceptor is not None:
             self.interceptors[endpoint] = opened.interceptor
@@ -383,7 +411,7 @@ class EgressClient:
                 )
         except aiohttp.WSServerHandshakeError as error:
             fields = error.headers.items() if error.headers is not None else ()
-            answer = attempt.refused or kept_answer(error.status, "", fields, b"", None)
+            answer = attempt.refused or kept_answer(error.status, "", fields, b"")
             wrong = upgrade_error(attempt.destination, answer, attempt.interceptor)
             raise attempt.told(wrong) from None
         except (aiohttp.ClientError, OSError) as error:
@@ -430,10 +458,11 @@ class EgressClient:
         target = Target.parse(url)
         generation = self._generation
         known = generation.connector.pins.get(pin, "") if pin is not None else ""
+        call = call_for(target, generation.settings, extra_ca=extra_ca, pin=pin, known=known)
         return _Attempt(
             generation,
             target,
-            call_for(target, generation.settings, extra_ca=extra_ca, pin=pin, known=known),
+            call,
             purpose,
             timeout,
             deadline,
@@ -441,6 +470,7 @@ class EgressClient:
             context_for(generation.settings.trust, f"{extra_ca}\n{known}")
             if extra_ca or known
             else True,
+            sign_in=sign_in_for(call) if call.absolute else None,
         )
 
     @contextlib.asynccontextmanager
@@ -457,7 +487,7 @@ class EgressClient:
         async with attempt.generation.used():
             try:
                 async with asyncio.timeout_at(attempt.deadline + _GRACE):
-                    response = await _respond(method, attempt, headers, data, json, decompress)
+                    response = await _signed_in(method, attempt, headers, data, json, decompress)
             except (aiohttp.ClientError, OSError) as error:
                 raise await _explained(error, attempt) from None
             try:
@@ -470,6 +500,33 @@ class EgressClient:
                 response.release() if response.content.at_eof() else response.close()
 
 
+async def _signed_in(
+    method: str,
+    attempt: _Attempt,
+    headers: Mapping[str, str],
+    data: bytes | None,
+    json: Any,
+    decompress: bool,
+) -> aiohttp.ClientResponse:
+    """The answer; a proxy's 407 to a request in absolute form is answered, as far as we can."""
+    sign_in, uri = attempt.sign_in, attempt.target.absolute
+    if sign_in is not None and not sign_in.begins_bound:
+        attempt.authorization = sign_in.begin(method, uri)
+    while True:
+        response = await _respond(method, attempt, headers, data, json, decompress)
+        if sign_in is None:
+            return response
+        if response.status != 407:
+            sign_in.accepted()
+            return response
+        fields = list(response.headers.items())
+        attempt.authorization = await asyncio.to_thread(sign_in.challenged, fields, method, uri)
+        attempt.round += 1
+        if attempt.authorization is None and not sign_in.begins_bound:
+            return response
+        response.close()
+
+
 async def _respond(
     method: str,
     attempt: _Attempt,
@@ -480,8 +537,8 @@ async def _respond(
 ) -> aiohttp.ClientResponse:
     # Only our own, and only to the proxy.
     given = {k: v for k, v in headers.items() if k.lower() != "proxy-authorization"}
-    if attempt.proxy is not None and attempt.call.credentials is not None:
-        given["Proxy-Authorization"] = attempt.call.credentials.basic()
+    if attempt.authorization is not None:
+        given["Proxy-Authorization"] = attempt.authorization
     token = _attempt.set(attempt)
     try:
         return await attempt.generation.session.request(
@@ -492,6 +549,7 @@ async def _respond(
             json=json,
             # Makes aiohttp write the absolute form; it dials nothing itself.
             proxy=URL(f"http://{attempt.proxy}") if attempt.proxy is not None else None,
+            proxy_headers=attempt.connection_key,
             ssl=attempt.ssl,
             allow_redirects=False,
             auto_decompress=decompress,
@@ -503,13 +561,14 @@ async def _respond(
 
 async def _refused(response: aiohttp.ClientResponse, attempt: _Attempt) -> EgressError | None:
     """The error, when a proxy answered in the destination's place."""
-    answer = kept_answer(
-        response.status, response.reason or "", response.headers.items(), b"", None
-    )
+    answer = kept_answer(response.status, response.reason or "", response.headers.items(), b"")
     error: EgressError
     if attempt.proxy is not None and is_refusal(answer):
         answer = await _answer_of(response, attempt)
-        error = refusal(attempt.proxy, attempt.destination, answer, attempt.call.credentials)
+        if answer.status == 407 and attempt.sign_in is not None:
+            error = unauthorised(attempt.proxy, attempt.destination, answer, attempt.sign_in)
+        else:
+            error = refusal(attempt.proxy, attempt.destination, answer)
     elif attempt.proxy is None and attempt.interceptor is not None and is_proxys_own(answer):
         answer = await _answer_of(response, attempt)
         error = InspectorFailedError(attempt.destination, answer)
@@ -565,7 +624,7 @@ async def _answer_of(response: aiohttp.ClientResponse, attempt: _Attempt) -> Ans
         response.reason or "",
         response.headers.items(),
         bytes(body),
-        attempt.call.credentials,
+        attempt.sign_in.scrub if attempt.sign_in else str,
     )
 
 

@@ -13,10 +13,12 @@ import errno
 import hashlib
 import socket
 import ssl
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
+from garrison.egress.addresses import interleaved
 from garrison.egress.endpoint import Endpoint, Target
 from garrison.egress.errors import (
     AnswerTimeoutError,
@@ -37,6 +39,10 @@ from garrison.egress.errors import (
     NameServerError,
     NotTlsError,
     NotYetValidError,
+    ProxyAuthBrokenError,
+    ProxyAuthRefusedError,
+    ProxyAuthRequiredError,
+    ProxyAuthTicketError,
     ProxyBadAnswerError,
     ProxyBadCertificateError,
     ProxyClientCertificateError,
@@ -46,8 +52,10 @@ from garrison.egress.errors import (
     ProxyExpiredError,
     ProxyHeadTooLargeError,
     ProxyNotHttpError,
+    ProxyNotSocksError,
     ProxySilentError,
     ProxySpeaksHttpError,
+    ProxySpeaksSocksError,
     ProxySpeaksTlsError,
     ProxyTlsClosedError,
     ProxyTlsFailedError,
@@ -56,6 +64,9 @@ from garrison.egress.errors import (
     ProxyUnknownError,
     ProxyUnreachableError,
     ProxyWrongNameError,
+    SocksCredentialsError,
+    SocksSignInError,
+    SocksUnresolvedError,
     TlsClosedError,
     TlsFailedError,
     TlsTimeoutError,
@@ -71,6 +82,8 @@ from garrison.egress.handshake import (
     Exchange,
     HeadTooLarge,
     NotHttp,
+    Scrub,
+    banner_of,
     connect_exchange,
     get_exchange,
     is_proxys_own,
@@ -84,9 +97,22 @@ from garrison.egress.interception import (
     judge,
     judge_trusted,
 )
-from garrison.egress.refusal import is_refusal, portal, refusal
+from garrison.egress.refusal import is_refusal, portal, refusal, socks_refusal, unauthorised
 from garrison.egress.route import Route, ViaProxy, choose_route
 from garrison.egress.settings import Credentials, ProxySettings
+from garrison.egress.signin import NAMES, SignIn
+from garrison.egress.socks import (
+    GREETING as SOCKS_GREETING,
+)
+from garrison.egress.socks import (
+    BadPassword,
+    NoMethod,
+    NotSocks,
+    SocksClosed,
+    SocksHandshake,
+    SocksRefusal,
+    encoded,
+)
 from garrison.egress.trace import Answer, Chain, OpenStep, Trace
 from garrison.egress.trust import (
     Certificate,
@@ -100,6 +126,8 @@ from garrison.egress.trust import (
     system_store,
 )
 
+SOCKS_ADDRESSES = 4
+"""Of a name that we resolve for a SOCKS proxy: asked for in turn."""
 LOOK_SECONDS = 5.0
 """For a second look at what failed, within the dial's own deadline."""
 BODY_SECONDS = 2.0
@@ -160,7 +188,14 @@ class Limit:
     seconds: float | None
 
 
-Operation: TypeAlias = Resolve | Connect | StartTls | Send | Receive | Limit
+@dataclass(frozen=True, slots=True)
+class Run:
+    """-> what `function` returns or raises. It may block, but has no sockets of ours."""
+
+    function: Callable[[], Any]
+
+
+Operation: TypeAlias = Resolve | Connect | StartTls | Send | Receive | Limit | Run
 T = TypeVar("T")
 Plan: TypeAlias = Generator[Operation, Any, T]
 
@@ -190,10 +225,11 @@ class EarlyData(Exception):
 class Call:
     """One connection to be opened.
 
-    tls: to the destination. tunnel: by CONNECT; without it the connection ends at the proxy,
-    which then gets requests in absolute form. watched: a chain that ends at one of the operator's
-    CAs means interception (not on routes the operator made direct). pin: SHA-256 of a CA's public
-    key that is trusted if ordinary verification fails. known: PEM of that CA, once it was seen.
+    tls: to the destination. tunnel: by CONNECT or SOCKS; without it the connection ends at the
+    proxy, which then gets requests in absolute form. watched: a chain that ends at one of the
+    operator's CAs means interception (not on routes the operator made direct). pin: SHA-256 of a
+    CA's public key that is trusted if ordinary verification fails. known: PEM of that CA, once it
+    was seen.
     """
 
     destination: Endpoint
@@ -228,7 +264,9 @@ def call_for(
         route=route,
         tls=target.tls,
         # A WebSocket needs a tunnel even without TLS: proxies drop Upgrade.
-        tunnel=target.tls or target.websocket,
+        tunnel=target.tls
+        or target.websocket
+        or (isinstance(route, ViaProxy) and route.proxy.socks),
         trust=settings.trust,
         credentials=settings.credentials if isinstance(route, ViaProxy) else None,
         extra_ca=extra_ca,
@@ -275,6 +313,9 @@ def open_call(call: Call, trace: Trace) -> Plan[Opened]:
 
 # --- the way --------------------------------------------------------------------------------
 
+_RESOLVER_FAILED = (socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_SYSTEM)
+_TRY_NEXT = {1, 3, 4, 5, 6, 8}
+"""SOCKS replies after which another address of the name may do."""
 _UNKNOWN_CA = {2, 18, 19, 20, 21}
 _EXPIRED = {10}
 _NOT_YET = {9}
@@ -294,6 +335,7 @@ class _Way:
         self.call, self.trace, self.addresses = call, trace, addresses
         self.proxy = call.route.proxy if isinstance(call.route, ViaProxy) else None
         self.first = self.proxy.endpoint if self.proxy else call.destination
+        self.sign_in = sign_in_for(call)
 
     def open(self) -> Plan[Opened]:
         mark = len(self.trace.steps)
@@ -327,7 +369,9 @@ class _Way:
         yield from self._tcp()
         if self.proxy and self.proxy.scheme == "https":
             yield from self._proxy_tls()
-        if self.proxy and self.call.tunnel:
+        if self.proxy and self.proxy.socks:
+            yield from self._socks_tunnel()
+        elif self.proxy and self.call.tunnel:
             yield from self._tunnel()
 
     def _resolve(self) -> Plan[None]:
@@ -341,7 +385,7 @@ class _Way:
             step.detail = ", ".join(dict.fromkeys(map(str, self.addresses)))
 
     def _unresolved(self, number: int | None) -> EgressError:
-        if number in (socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_SYSTEM):
+        if number in _RESOLVER_FAILED:
             return NameServerError(self.first)
         if self.proxy:
             return ProxyUnknownError(self.first)
@@ -415,22 +459,214 @@ class _Way:
     # The tunnel
 
     def _tunnel(self) -> Plan[None]:
-        destination, credentials = self.call.destination, self.call.credentials
-        exchange = connect_exchange(destination, credentials)
+        destination = self.call.destination
         with self.trace.step("tunnel", destination) as step:
-            answer = yield from self.ask_proxy(exchange)
-            if credentials is not None and answer.status != 407:
-                detail = f'Basic, user "{credentials.user}"'
-                self.trace.add("proxy-auth", self.first, ok=True, detail=detail)
+            exchange = yield from self.signed_in(
+                "CONNECT",
+                str(destination),
+                lambda header: connect_exchange(destination, header, self.scrub),
+            )
+            answer = exchange.answer
+            assert answer is not None
             if not 200 <= answer.status < 300:
-                raise refusal(self.first, destination, answer, credentials)
+                raise refusal(self.first, destination, answer)
             if exchange.trailing:
                 page = yield from self._rest(exchange.trailing)
                 raise portal(self.first, destination, answer.status, page)
             step.detail = f"CONNECT: {answer.status}"
 
-    def ask_proxy(self, exchange: Exchange) -> Plan[Answer]:
-        """Send a request to the proxy; raises the error for whatever is no answer."""
+    @property
+    def scrub(self) -> Scrub:
+        return self.sign_in.scrub if self.sign_in else str
+
+    def signed_in(
+        self, method: str, uri: str, make: Callable[[str | None], Exchange]
+    ) -> Plan[Exchange]:
+        """Send a request to the proxy, and sign in as it asks; the answer is none of 407.
+
+        make: the request with this `Proxy-Authorization`, for each round anew.
+        """
+        sign_in = self.sign_in
+        assert sign_in is not None
+        begin = partial(sign_in.begin, method, uri)
+        header = (yield from self.token(begin)) if sign_in.begins_bound else begin()
+        first = True
+        while True:
+            exchange = make(header)
+            try:
+                answer = yield from self.ask_proxy(exchange, fresh=first)
+            except ProxyClosedError:
+                # Some close after a 407 whatever they announced.
+                if first:
+                    raise
+                lost = True
+            else:
+                if answer.status != 407:
+                    self._accepted()
+                    return exchange
+                yield from _whole(exchange)
+                header = yield from self.token(
+                    partial(sign_in.answer, exchange.field_values, method, uri)
+                )
+                if header is None:
+                    raise unauthorised(self.first, self.call.destination, exchange.answer, sign_in)
+                lost = not exchange.reusable
+            if lost:
+                if sign_in.midway:
+                    header = yield from self.token(partial(sign_in.give_up, method, uri))
+                    if header is None:
+                        raise ProxyAuthBrokenError(self.first, self.call.destination, sign_in.last)
+                yield from self._again()
+            first = lost
+
+    def token(self, function: Callable[[], str | None]) -> Plan[str | None]:
+        """What `function` makes; it may ask a Kerberos server."""
+        try:
+            return (yield Run(function))  # type: ignore[no-any-return]
+        except TimeoutError:
+            raise ProxyAuthTicketError(
+                self.first,
+                self.call.destination,
+                None,
+                "Negotiate",
+                "the Kerberos server does not answer",
+            ) from None
+
+    def _accepted(self) -> None:
+        sign_in = self.sign_in
+        if sign_in is not None and sign_in.scheme is not None:
+            sign_in.accepted()
+            self.trace.add(
+                "proxy-auth",
+                self.first,
+                ok=True,
+                detail=sign_in.description,
+                negotiated={"auth": NAMES[sign_in.scheme]},
+            )
+
+    def _again(self) -> Plan[None]:
+        """A new connection to the proxy, as there was; its steps are no news."""
+        kept, self.trace = self.trace, Trace(self.trace.clock)
+        try:
+            yield from self._tcp()
+            if self.proxy and self.proxy.scheme == "https":
+                yield from self._proxy_tls()
+        finally:
+            self.trace = kept
+
+    # The tunnel by SOCKS
+
+    def _socks_tunnel(self) -> Plan[None]:
+        assert self.proxy is not None
+        named = self.call.destination
+        targets = [named]
+        if self.proxy.scheme == "socks5" and named.ip is None:
+            targets = yield from self._resolved_here(named)
+        with self.trace.step("tunnel", named) as step:
+            for number, target in enumerate(targets, start=1):
+                try:
+                    signed_in = yield from self._socks(target)
+                except SocksRefusal as refused:
+                    # Another address of the same name may be the reachable one.
+                    if number == len(targets) or refused.reply not in _TRY_NEXT:
+                        raise socks_refusal(self.first, target, refused.reply) from None
+                    yield from self._again()
+                else:
+                    break
+            if signed_in:
+                detail = f'user and password, user "{self.call.credentials.user}"'  # type: ignore[union-attr]
+                self.trace.add(
+                    "proxy-auth", self.first, ok=True, detail=detail, negotiated={"auth": "SOCKS"}
+                )
+            where = "" if target == named else f" to {target}"
+            step.detail = f"SOCKS5{where}"
+
+    def _resolved_here(self, named: Endpoint) -> Plan[list[Endpoint]]:
+        """The addresses to ask for, since `socks5://` leaves names to us."""
+        with self.trace.step("resolve", named.host) as step:
+            try:
+                addresses: tuple[Address, ...] = yield Resolve(named)
+            except TimeoutError:
+                raise NameServerError(named) from None
+            except OSError as error:
+                if error.errno in _RESOLVER_FAILED:
+                    raise NameServerError(named) from None
+                raise SocksUnresolvedError(named, self.first) from None
+            found = list(dict.fromkeys(map(str, interleaved(addresses))))[:SOCKS_ADDRESSES]
+            step.detail = ", ".join(found)
+        return [Endpoint(host, named.port) for host in found]
+
+    def _socks(self, target: Endpoint) -> Plan[bool]:
+        """One handshake; whether a password was asked for. Raises SocksRefusal."""
+        credentials, named = self.call.credentials, self.call.destination
+        if credentials is not None:
+            try:
+                encoded(credentials)
+            except ValueError:
+                raise SocksCredentialsError(self.first, named) from None
+        handshake = SocksHandshake(target, credentials)
+        started = self.trace.clock()
+        try:
+            while handshake.bound is None:
+                if data := handshake.outgoing():
+                    yield Send(data)
+                handshake.feed((yield Receive()))
+        except SocksRefusal:
+            raise
+        except NoMethod:
+            if credentials is None:
+                raise ProxyAuthRequiredError(self.first, named, None, ()) from None
+            raise SocksSignInError(self.first, named) from None
+        except BadPassword:
+            assert credentials is not None
+            encoded_once = "%" in credentials.password.reveal()
+            raise ProxyAuthRefusedError(
+                self.first, named, None, credentials.user, encoded_once
+            ) from None
+        except NotSocks as fault:
+            raise self._not_socks(fault.first) from None
+        except TimeoutError:
+            seconds = self.trace.clock() - started
+            raise ProxySilentError(self.first, seconds, handshake.received) from None
+        except (SocksClosed, OSError):
+            raise (yield from self._socks_hung_up(handshake.received)) from None
+        if handshake.trailing and not self.call.tls:
+            raise BadAnswerError(named)
+        if handshake.trailing:
+            raise (yield from self._not_tls(handshake.trailing))
+        return handshake.bound.signed_in
+
+    def _not_socks(self, first: bytes) -> EgressError:
+        return ProxyNotSocksError(self.first, service_of(first) or "other", banner_of(first))
+
+    def _socks_hung_up(self, received: int) -> Plan[EgressError]:
+        """Ask in HTTP: most proxies close on what they do not understand."""
+        if received == 0:
+            hello = Exchange("OPTIONS", "*", [("Host", str(self.first))]).outgoing
+            look = yield from self._first_bytes(hello)
+            if look and service_of(look) in ("http", "tls"):
+                return self._not_socks(look)
+        return ProxyClosedError(self.first)
+
+    def _first_bytes(self, greeting: bytes) -> Plan[bytes]:
+        """What the first hop answers to a greeting, on a connection of its own; never raises."""
+        first = b""
+        yield Limit(LOOK_SECONDS)
+        try:
+            yield Connect(self.addresses)
+            yield Send(greeting)
+            while len(first) < 5 and (data := (yield Receive())):
+                first += data
+        except OSError:
+            pass
+        yield Limit(None)
+        return first
+
+    def ask_proxy(self, exchange: Exchange, *, fresh: bool = True) -> Plan[Answer]:
+        """Send a request to the proxy; raises the error for whatever is no answer.
+
+        fresh: nothing was sent on this connection yet, so who hangs up may speak another protocol.
+        """
         started = self.trace.clock()
         try:
             return (yield from ask(exchange))
@@ -441,7 +677,7 @@ class _Way:
         except HeadTooLarge:
             raise ProxyHeadTooLargeError(self.first) from None
         except ClosedEarly as fault:
-            raise (yield from self._proxy_hung_up(fault.received)) from None
+            raise (yield from self._proxy_hung_up(fault.received, fresh)) from None
         except AnswerFault:
             raise ProxyBadAnswerError(self.first) from None
         except TimeoutError:
@@ -451,14 +687,19 @@ class _Way:
             # TLS 1.3 tells of a missing client certificate only at the first read.
             if _wants_certificate(_reason(error)):
                 raise ProxyClientCertificateError(self.first) from None
-            raise (yield from self._proxy_hung_up(exchange.received)) from None
+            raise (yield from self._proxy_hung_up(exchange.received, fresh)) from None
 
-    def _proxy_hung_up(self, received: int) -> Plan[EgressError]:
-        if received == 0 and self.proxy and self.proxy.scheme == "http":
+    def _proxy_hung_up(self, received: int, fresh: bool) -> Plan[EgressError]:
+        if fresh and received == 0 and self.proxy and self.proxy.scheme == "http":
             look = yield from self._look(behind=False)
             if service_of(look.first) == "tls":
                 return ProxySpeaksTlsError(self.first)
+            if not look.first and (yield from self._speaks_socks()):
+                return ProxySpeaksSocksError(self.first)
         return ProxyClosedError(self.first)
+
+    def _speaks_socks(self) -> Plan[bool]:
+        return (yield from self._first_bytes(SOCKS_GREETING))[:1] == b"\x05"
 
     def _rest(self, start: bytes) -> Plan[str]:
         """What follows, as text: the page of a portal."""
@@ -509,7 +750,7 @@ class _Way:
 
     def _not_tls(self, first: bytes) -> Plan[EgressError]:
         """Behind a tunnel it is a portal's page; reached directly, another service."""
-        if self.proxy is not None:
+        if self.proxy is not None and not self.proxy.socks:
             page = yield from self._rest(first)
             return portal(self.first, self.call.destination, 200, page)
         service = {"http": "an HTTP server", "ssh": "an SSH server"}
@@ -563,22 +804,30 @@ class _Way:
         try:
             yield Connect(self.addresses)
             if behind and self.proxy is not None:
-                if self.proxy.scheme == "https":
-                    yield StartTls(context_for(self.call.trust), self.first.host)
-                exchange = connect_exchange(self.call.destination, self.call.credentials)
-                answer = yield from ask(exchange)
-                if not 200 <= answer.status < 300:
-                    return _Look()
-                if exchange.trailing:
-                    glimpse.feed(exchange.trailing)
+                yield from self._tunnel_again()
             while not glimpse.done:
                 if data := glimpse.outgoing():
                     yield Send(data)
                 glimpse.feed((yield Receive()))
-        except (OSError, AnswerFault, EarlyData):
+        except (OSError, AnswerFault, EarlyData, EgressError):
             pass
         yield Limit(None)
         return _Look(glimpse.first, glimpse.chain)
+
+    def _tunnel_again(self) -> Plan[None]:
+        """Another tunnel, on the connection there is; without steps."""
+        assert self.proxy is not None
+        kept, self.trace = self.trace, Trace(self.trace.clock)
+        self.sign_in = sign_in_for(self.call)
+        try:
+            if self.proxy.scheme == "https":
+                yield from self._proxy_tls()
+            if self.proxy.socks:
+                yield from self._socks_tunnel()
+            else:
+                yield from self._tunnel()
+        finally:
+            self.trace = kept
 
 
 class _Glimpse:
@@ -646,8 +895,6 @@ def _keep_body(exchange: Exchange) -> Plan[None]:
 
 def _not_http(proxy: Endpoint, first: bytes) -> ProxyNotHttpError:
     service = "an SSH server" if service_of(first) == "ssh" else "another service"
-    from garrison.egress.handshake import banner_of
-
     return ProxyNotHttpError(proxy, service, banner_of(first))
 
 
@@ -735,9 +982,14 @@ def check(call: Call, target: Target, trace: Trace, key: bytes) -> Plan[Checked]
 
 def _get(call: Call, target: Target, trace: Trace, opened: Opened) -> Plan[Answer]:
     destination = target.endpoint
-    exchange = get_exchange(target, absolute=call.absolute, credentials=call.credentials)
+
+    def make(header: str | None, scrub: Scrub) -> Exchange:
+        return get_exchange(target, absolute=call.absolute, authorization=header, scrub=scrub)
+
     with trace.step("http", destination) as step:
-        answer = yield from request(call, exchange, trace, opened)
+        exchange = yield from request(call, Ask("GET", target, make), trace, opened)
+        answer = exchange.answer
+        assert answer is not None
         step.negotiated = {"http": exchange.http_version}
         if answer.status >= 500:
             raise DestinationFailedError(destination, answer)
@@ -745,25 +997,36 @@ def _get(call: Call, target: Target, trace: Trace, opened: Opened) -> Plan[Answe
     return answer
 
 
-def request(call: Call, exchange: Exchange, trace: Trace, opened: Opened) -> Plan[Answer]:
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request to be sent. make: its bytes with this `Proxy-Authorization`, and what takes that
+    out of the answer again; called once for each round of signing in."""
+
+    method: str
+    target: Target
+    make: Callable[[str | None, Scrub], Exchange]
+
+
+def request(call: Call, asked: Ask, trace: Trace, opened: Opened) -> Plan[Exchange]:
     """Send a request on the open connection; any answer of the destination is returned.
 
     Raises EgressError: what came was a proxy's own answer, or none.
     """
     if not isinstance(call.route, ViaProxy) or not call.absolute:
+        exchange = asked.make(None, str)
         answer = yield from _ask_destination(exchange, call.destination, trace)
         if opened.interceptor is not None and is_proxys_own(answer):
             raise InspectorFailedError(call.destination, (yield from _whole(exchange)))
-        return answer
-    answer = yield from _Way(call, trace, opened.addresses).ask_proxy(exchange)
-    proxy = call.route.proxy.endpoint
-    if call.credentials is not None and answer.status != 407:
-        detail = f'Basic, user "{call.credentials.user}"'
-        trace.add("proxy-auth", proxy, ok=True, detail=detail)
-    if is_refusal(answer):
+        return exchange
+    way = _Way(call, trace, opened.addresses)
+    exchange = yield from way.signed_in(
+        asked.method, asked.target.absolute, lambda header: asked.make(header, way.scrub)
+    )
+    assert exchange.answer is not None
+    if is_refusal(exchange.answer):
         answer = yield from _whole(exchange)
-        raise refusal(proxy, call.destination, answer, call.credentials)
-    return answer
+        raise refusal(call.route.proxy.endpoint, call.destination, answer)
+    return exchange
 
 
 def _whole(exchange: Exchange) -> Plan[Answer]:
@@ -774,20 +1037,62 @@ def _whole(exchange: Exchange) -> Plan[Answer]:
     return exchange.answer
 
 
-def begin(call: Call, exchange: Exchange, trace: Trace) -> Plan[Opened]:
+def begin(call: Call, asked: Ask, trace: Trace) -> Plan[tuple[Opened, Exchange]]:
     """Open the way and send a request whose answer's body is then streamed.
 
     Raises EgressError, with `trace` and `route` set.
     """
     opened = yield from open_call(call, trace)
+    return opened, (yield from resume(call, asked, trace, opened))
+
+
+def resume(call: Call, asked: Ask, trace: Trace, opened: Opened) -> Plan[Exchange]:
+    """The next request on a connection that `begin` opened. Raises as `begin`."""
     try:
-        yield from request(call, exchange, trace, opened)
+        return (yield from request(call, asked, trace, opened))
     except EgressError as error:
         error.trace, error.route = trace, call.route
         error.intercepted_by = opened.intercepted_by
         error.interception = opened.interception(call.destination.host)
         raise
-    return opened
+
+
+def sign_in_for(call: Call) -> SignIn | None:
+    """How to sign in to the proxy of a call; None when it has none, or one of SOCKS."""
+    route = call.route
+    if not isinstance(route, ViaProxy) or route.proxy.socks:
+        return None
+    return SignIn(route.proxy, getattr(route, "auth", "auto"), call.credentials)
+
+
+def prime(
+    call: Call, trace: Trace, opened: Opened, sign_in: SignIn, method: str, uri: str
+) -> Plan[str | None]:
+    """The rounds of signing in that come before a request in absolute form which a library sends.
+
+    NTLM belongs to a connection: its first token goes with the request's method and no body, which
+    a proxy answers with 407 and passes on to nobody. Gives the header for the request itself.
+
+    Raises EgressError.
+    """
+    way = _Way(call, trace, opened.addresses)
+    header = yield from way.token(partial(sign_in.begin, method, uri))
+    if header is None or sign_in.scheme != "ntlm":
+        return header
+    fields = [("Host", str(call.destination)), ("Content-Length", "0")]
+    exchange = Exchange(
+        method, uri, [*fields, ("Proxy-Authorization", header)], scrub=sign_in.scrub
+    )
+    answer = yield from way.ask_proxy(exchange)
+    if answer.status != 407:
+        return None
+    yield from _whole(exchange)
+    following = yield from way.token(partial(sign_in.answer, exchange.field_values, method, uri))
+    if following is None:
+        raise unauthorised(way.first, call.destination, exchange.answer, sign_in)
+    if not exchange.reusable:
+        raise ProxyAuthBrokenError(way.first, call.destination, "NTLM")
+    return following
 
 
 def diagnose(call: Call, trace: Trace) -> Plan[None]:

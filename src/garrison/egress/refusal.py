@@ -8,26 +8,33 @@ from garrison.egress.endpoint import Endpoint
 from garrison.egress.errors import (
     NotAProxyError,
     ProxyAnswerError,
+    ProxyAuthChoiceError,
+    ProxyAuthLibraryError,
     ProxyAuthRefusedError,
     ProxyAuthRequiredError,
     ProxyAuthSchemeError,
+    ProxyAuthTicketError,
     ProxyCannotConnectError,
     ProxyCannotForwardError,
     ProxyCannotResolveError,
     ProxyDeniedError,
+    ProxyNoRouteError,
     ProxyPortalError,
     ProxyRateLimitError,
     ProxyRefusedError,
     ProxyUpstreamTimeoutError,
+    SocksAddressError,
+    SocksCommandError,
+    SocksFailedError,
 )
 from garrison.egress.handshake import (
     is_proxys_own,
-    offered_schemes,
     page_title,
     proxy_status_error,
     squid_error,
 )
-from garrison.egress.settings import Credentials
+from garrison.egress.signin import NAMES, STRONGEST_FIRST, SignIn
+from garrison.egress.socks import REPLIES
 from garrison.egress.trace import Answer
 
 # What Squid and RFC 9209 call the same thing.
@@ -49,12 +56,8 @@ _CONNECT = {
 _DENIED = {"ERR_ACCESS_DENIED", "destination_ip_prohibited", "http_request_denied"}
 
 
-def refusal(
-    proxy: Endpoint, destination: Endpoint, answer: Answer, credentials: Credentials | None
-) -> ProxyAnswerError:
-    """The error for a proxy's answer other than 2xx."""
-    if answer.status == 407:
-        return _authentication(proxy, destination, answer, credentials)
+def refusal(proxy: Endpoint, destination: Endpoint, answer: Answer) -> ProxyAnswerError:
+    """The error for a proxy's answer other than 2xx and 407."""
     if answer.status == 511 or 300 <= answer.status < 400:
         return ProxyPortalError(proxy, destination, answer, _redirects(answer))
     if answer.status == 429:
@@ -91,16 +94,55 @@ def _by_status(proxy: Endpoint, destination: Endpoint, answer: Answer) -> ProxyA
     return ProxyRefusedError(proxy, destination, answer)
 
 
-def _authentication(
-    proxy: Endpoint, destination: Endpoint, answer: Answer, credentials: Credentials | None
+def unauthorised(
+    proxy: Endpoint, destination: Endpoint, answer: Answer | None, sign_in: SignIn
 ) -> ProxyAnswerError:
-    offered = offered_schemes(answer)
-    if offered and "basic" not in (scheme.lower() for scheme in offered):
+    """The error for a 407 that nothing is left to answer with."""
+    credentials, offered = sign_in.credentials, sign_in.offered
+    if sign_in.refused and (credentials is not None or not sign_in.unavailable):
+        tried = tuple(NAMES[scheme] for scheme in sign_in.refused)
+        user = credentials.user if credentials else ""
+        encoded = credentials is not None and "%" in credentials.password.reveal()
+        return ProxyAuthRefusedError(proxy, destination, answer, user, encoded, tried)
+    usable = {NAMES[scheme] for scheme in STRONGEST_FIRST} & set(offered)
+    if sign_in.choice not in ("auto", "none"):
+        chosen = NAMES[sign_in.choice]
+        if offered and chosen not in offered:
+            return ProxyAuthChoiceError(proxy, destination, answer, offered, chosen)
+    if sign_in.choice == "none":
+        return ProxyAuthChoiceError(proxy, destination, answer, offered, "none")
+    if offered and not usable:
         return ProxyAuthSchemeError(proxy, destination, answer, offered)
-    if credentials is None:
+    if credentials is None and usable != {"Negotiate"}:
         return ProxyAuthRequiredError(proxy, destination, answer, offered)
-    encoded = "%" in credentials.password.reveal()
-    return ProxyAuthRefusedError(proxy, destination, answer, credentials.user, encoded)
+    for scheme, reason in sign_in.unavailable.items():
+        if reason.kind == "library":
+            return ProxyAuthLibraryError(proxy, destination, answer, offered)
+        return ProxyAuthTicketError(proxy, destination, answer, NAMES[scheme], reason.reason)
+    return ProxyAuthSchemeError(proxy, destination, answer, offered)
+
+
+def socks_refusal(proxy: Endpoint, destination: Endpoint, reply: int) -> ProxyAnswerError:
+    """The error for a SOCKS proxy's reply other than 0."""
+    match reply:
+        case 2:
+            return ProxyDeniedError(proxy, destination, None)
+        case 3:
+            return ProxyNoRouteError(proxy, destination)
+        case 4:
+            return ProxyCannotForwardError(proxy, destination, None)
+        case 5:
+            return ProxyCannotConnectError(proxy, destination, None)
+        case 6:
+            return ProxyUpstreamTimeoutError(proxy, destination, None)
+        case 7:
+            return SocksCommandError(proxy, destination)
+        case 8:
+            version = destination.ip and destination.ip.version
+            kind = f"IPv{version} addresses" if version else "names"
+            return SocksAddressError(proxy, destination, kind)
+    meaning = REPLIES.get(reply, "none of RFC 1928")
+    return SocksFailedError(proxy, destination, reply, meaning)
 
 
 def _redirects(answer: Answer) -> str:

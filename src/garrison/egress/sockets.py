@@ -24,6 +24,7 @@ from garrison.egress.plan import (
     Plan,
     Receive,
     Resolve,
+    Run,
     Send,
     StartTls,
 )
@@ -81,6 +82,8 @@ class Wire:
                 connection.settimeout(self._remaining())
                 connection.sendall(data)
                 return None
+            case Run(function):
+                return _within(self._remaining(), function)
             case Receive():
                 buffer = bytearray(_CHUNK)
                 n = self.receive_into(memoryview(buffer), self._remaining())
@@ -203,22 +206,27 @@ class TlsOverTls:
 def _resolve(endpoint: Endpoint, timeout: float) -> tuple[Address, ...]:
     if endpoint.ip is not None:
         return _addresses(endpoint)
-    # The system's resolver knows no deadline, so a thread waits for it.
-    found: list[tuple[Address, ...] | BaseException] = []
+    return _within(timeout, lambda: _addresses(endpoint))
 
-    def look_up() -> None:
+
+def _within(timeout: float, function: Callable[[], T]) -> T:
+    """Call `function` in a thread: neither the system's resolver nor Kerberos know a deadline."""
+    found: list[T] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
         try:
-            found.append(_addresses(endpoint))
+            found.append(function())
         except BaseException as error:  # handed to the thread that asked
-            found.append(error)
+            errors.append(error)
 
-    thread = threading.Thread(target=look_up, name="egress-resolve", daemon=True)
+    thread = threading.Thread(target=work, name="egress-wait", daemon=True)
     thread.start()
     thread.join(timeout)
+    if errors:
+        raise errors[0]
     if not found:
         raise TimeoutError
-    if isinstance(found[0], BaseException):
-        raise found[0]
     return found[0]
 
 

@@ -91,7 +91,7 @@ def test_refusals_never_crash(body: bytes, status: int) -> None:
         exchange.feed(body)
         exchange.feed(b"")
     assert exchange.answer is not None
-    error = refusal(PROXY, DESTINATION, exchange.answer, None)
+    error = refusal(PROXY, DESTINATION, exchange.answer)
     assert error.hint
     assert error.message
 
@@ -107,7 +107,7 @@ def test_readers_of_answers_never_crash(a: str, b: str, c: str, d: str) -> None:
     is_proxys_own(answer)
     page_title(a + "<title>" + b)
     for status in (302, 407, 429, 503):
-        refusal(PROXY, DESTINATION, Answer(status, headers=answer.headers), None)
+        refusal(PROXY, DESTINATION, Answer(status, headers=answer.headers))
 
 
 @given(st.binary(max_size=300))

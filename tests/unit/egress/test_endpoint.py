@@ -56,7 +56,7 @@ def test_proxy_address(text: str, shown: str) -> None:
         ("http://proxy", "http://proxy:PORT"),
         ("http://u:secret@proxy:1", "credentials"),
         ("http://u@proxy:1", "credentials"),
-        ("socks5://proxy:1080", "socks5:// proxies are not supported"),
+        ("socks4://proxy:1080", "socks4:// proxies are not supported"),
         ("http://proxy:80/pac", "ends after its port"),
         ("http://proxy:99999", "port is not a number"),
         ("http://proxy:x", "port is not a number"),

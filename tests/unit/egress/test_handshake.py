@@ -33,8 +33,8 @@ def connect() -> Exchange:
 
 
 def test_connect_request() -> None:
-    credentials = Credentials("agent", Secret("pw"))
-    assert connect_exchange(Endpoint("fd00::1", 8443), credentials).outgoing == (
+    basic = Credentials("agent", Secret("pw")).basic()
+    assert connect_exchange(Endpoint("fd00::1", 8443), basic).outgoing == (
         b"CONNECT [fd00::1]:8443 HTTP/1.1\r\n"
         b"Host: [fd00::1]:8443\r\nUser-Agent: garrison\r\n"
         b"Proxy-Authorization: Basic YWdlbnQ6cHc=\r\n\r\n"
@@ -42,12 +42,12 @@ def test_connect_request() -> None:
 
 
 def test_plain_request_takes_credentials_only_in_absolute_form() -> None:
-    credentials = Credentials("agent", Secret("pw"))
+    basic = Credentials("agent", Secret("pw")).basic()
     target = Target.parse("http://a.test/x")
-    absolute = get_exchange(target, absolute=True, credentials=credentials).outgoing
+    absolute = get_exchange(target, absolute=True, authorization=basic).outgoing
     assert absolute.startswith(b"GET http://a.test/x HTTP/1.1\r\nHost: a.test\r\n")
     assert b"Proxy-Authorization" in absolute
-    origin = get_exchange(target, absolute=False, credentials=credentials).outgoing
+    origin = get_exchange(target, absolute=False, authorization=basic).outgoing
     assert origin.startswith(b"GET /x HTTP/1.1\r\nHost: a.test\r\n")
     assert b"Proxy-Authorization" not in origin
 
@@ -85,7 +85,7 @@ def test_refusal_keeps_what_explains_it() -> None:
 
 def test_echoed_credentials_are_removed() -> None:
     credentials = Credentials("agent", Secret("canary"))
-    exchange = connect_exchange(DESTINATION, credentials)
+    exchange = connect_exchange(DESTINATION, credentials.basic(), credentials.scrub)
     token = credentials.basic().encode()
     exchange.feed(
         b"HTTP/1.1 407 canary\r\nServer: " + token + b"\r\nLocation: http://x/?canary\r\n\r\n"
@@ -188,7 +188,6 @@ def test_whose_answer(answer: Answer, own: bool) -> None:
 @pytest.mark.parametrize(
     ("answer", "code"),
     [
-        (Answer(407), "egress.proxy_auth_required"),
         (Answer(503, headers={"x-squid-error": "ERR_DNS_FAIL 0"}), "egress.proxy_cannot_resolve"),
         (Answer(503, headers={"x-squid-error": "ERR_CONNECT_FAIL 111"}),
          "egress.proxy_cannot_connect"),
@@ -207,7 +206,7 @@ def test_whose_answer(answer: Answer, own: bool) -> None:
     ],
 )  # fmt: skip
 def test_refusals(answer: Answer, code: str) -> None:
-    error = refusal(PROXY, DESTINATION, answer, None)
+    error = refusal(PROXY, DESTINATION, answer)
     assert isinstance(error, ProxyAnswerError)
     assert error.code == code
     assert error.hint
@@ -217,7 +216,7 @@ def test_refusals(answer: Answer, code: str) -> None:
 
 def test_redirecting_portal_is_named_without_its_query() -> None:
     answer = Answer(302, headers={"location": "https://u:p@login.test/sso"})
-    assert "redirects to login.test" in refusal(PROXY, DESTINATION, answer, None).message
+    assert "redirects to login.test" in refusal(PROXY, DESTINATION, answer).message
 
 
 def test_page_title() -> None:

@@ -237,7 +237,7 @@ def test_own_user_does_not_get_a_foreign_password() -> None:
     [
         ({"GARRISON_HTTP_PROXY": "proxy"}, "http_proxy", "GARRISON_HTTP_PROXY"),
         ({"GARRISON_HTTP_PROXY": "http://u:canary@p:1"}, "http_proxy", "GARRISON_HTTP_PROXY"),
-        ({"HTTPS_PROXY": "socks5://u:canary@p:1"}, "http_proxy", "HTTPS_PROXY"),
+        ({"HTTPS_PROXY": "socks4://u:canary@p:1"}, "http_proxy", "HTTPS_PROXY"),
         ({"HTTPS_PROXY": "ftp://u:canary@p:1"}, "http_proxy", "HTTPS_PROXY"),
         ({"NO_PROXY": "10.*"}, "no_proxy", "NO_PROXY"),
         ({"GARRISON_CA_FILE": "/nonexistent/ca.pem"}, "ca", "GARRISON_CA_FILE"),
