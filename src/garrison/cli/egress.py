@@ -147,6 +147,9 @@ def check(
             help="Trust the CA that the connection meets, if this is its SHA-256 fingerprint.",
         ),
     ] = None,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.1, max=60, help="For the whole test.")
+    ] = 15.0,
     console: ConsoleOption = None,
     data: DataOption = None,
     json: JsonOption = False,
@@ -155,7 +158,7 @@ def check(
     checked = _purpose(purpose)
     chosen = target(console, data)
     if isinstance(chosen, Remote):
-        body = {"url": url, "purpose": checked, "from": from_}
+        body = {"url": url, "purpose": checked, "from": from_, "timeout": timeout}
         if trust_ca is None:
             document = chosen.call("POST", "/egress/test", body)
         else:
@@ -163,9 +166,9 @@ def check(
             document = _trusted(trusted["certificate"], trusted["revision"], trusted["test"])
     else:
         _only_console(from_)
-        document = _tested(chosen, url, checked)
+        document = _tested(chosen, url, checked, timeout)
         if trust_ca is not None:
-            document = _trust(chosen, url, checked, document, trust_ca)
+            document = _trust(chosen, url, checked, timeout, document, trust_ca)
     if json:
         print_json(document)
     else:
@@ -174,22 +177,29 @@ def check(
         raise typer.Exit(_EXIT_NO)
 
 
-def _tested(chosen: Local, url: str, purpose: Purpose) -> dict[str, Any]:
+def _tested(chosen: Local, url: str, purpose: Purpose, timeout: float) -> dict[str, Any]:
     from garrison.egress import check_connection
 
     settings = _in_force(chosen)
-    return _decided(lambda: check_connection(url, settings, purpose=purpose).as_dict())
+    return _decided(
+        lambda: check_connection(url, settings, purpose=purpose, timeout=timeout).as_dict()
+    )
 
 
 def _trust(
-    chosen: Local, url: str, purpose: Purpose, found: dict[str, Any], fingerprint: str
+    chosen: Local,
+    url: str,
+    purpose: Purpose,
+    timeout: float,
+    found: dict[str, Any],
+    fingerprint: str,
 ) -> dict[str, Any]:
     from garrison.console import trust
 
     certificate = trust.checked_offer(found, fingerprint)
     with chosen.state(create=True) as state:
         revision = trust.add(state, certificate, url, "console", actor())
-    return _trusted(certificate, revision, _tested(chosen, url, purpose))
+    return _trusted(certificate, revision, _tested(chosen, url, purpose, timeout))
 
 
 def _trusted(certificate: Any, revision: int, document: dict[str, Any]) -> dict[str, Any]:

@@ -48,6 +48,7 @@ async def trust_ca(
     from_: str,
     fingerprint: str,
     actor: str,
+    timeout: float = proxy.TEST_SECONDS,
 ) -> Trusted:
     """Test again, add the CA it meets if that has this SHA-256, and test once more.
 
@@ -56,10 +57,10 @@ async def trust_ca(
     Raises: NothingToTrustError, OtherCaError: nothing was changed. InvalidSettings, and what
     `proxy.test` raises.
     """
-    found = await proxy.test(state, url, purpose, from_)
+    found = await proxy.test(state, url, purpose, from_, timeout)
     certificate = checked_offer(found, fingerprint)
     revision = await run_in_threadpool(add, state, certificate, url, from_, actor)
-    return Trusted(certificate, revision, await proxy.test(state, url, purpose, from_))
+    return Trusted(certificate, revision, await proxy.test(state, url, purpose, from_, timeout))
 
 
 def checked_offer(found: Mapping[str, Any], fingerprint: str) -> Mapping[str, Any]:

@@ -274,7 +274,8 @@ class Agent:
             return explain(request.url, self._current(), purpose).as_dict()
         if self._egress is None:
             raise RuntimeError("the agent does not run")
-        result: dict[str, Any] = (await self._egress.test(request.url, purpose=purpose)).as_dict()
+        found = await self._egress.test(request.url, purpose=purpose, timeout=request.timeout)
+        result: dict[str, Any] = found.as_dict()
         result["from"] = self._config.node_name
         return result
 

@@ -155,12 +155,16 @@ class _Parts:
 def _split(text: str) -> _Parts:
     if any(ord(char) <= 32 or ord(char) == 127 for char in text):
         raise ValueError("an address holds no spaces or control characters")
+    # urllib quotes the netloc, which may hold a password, in some of its texts.
     try:
-        return _Parts(urlsplit(text))
-    except ValueError as error:
-        # urllib quotes the netloc, which may hold a password, in some of its texts.
-        reason = "its port is not a number" if "ort" in str(error) else "its host cannot be read"
-        raise ValueError(f"not an address: {reason}") from None
+        split = urlsplit(text)
+    except ValueError:
+        raise ValueError("not an address: its host cannot be read") from None
+    try:
+        _ = split.port
+    except ValueError:
+        raise ValueError("not an address: its port is not a number") from None
+    return _Parts(split)
 
 
 def _host(parts: _Parts) -> str:

@@ -641,10 +641,29 @@ class ProxyDeniedError(ProxyAnswerError):
 
     @property
     def hint(self) -> str:
-        hint = f"Ask the proxy's owner to allow {self.destination}."
-        if self.destination.port != 443:
-            hint += f" Many proxies allow tunnels to port 443 only, not {self.destination.port}."
-        return hint
+        return f"Ask the proxy's owner to allow {self.destination}."
+
+
+class ProxyPortDeniedError(ProxyAnswerError):
+    """403 for this port; a tunnel to port 443 of the same host would be opened."""
+
+    code = "egress.proxy_port_denied"
+
+    def __init__(self, proxy: Endpoint, destination: Endpoint, answer: Answer) -> None:
+        super().__init__(
+            f"the proxy {proxy} allows tunnels to port 443 of {destination.host}, but not to"
+            f" port {destination.port}",
+            proxy,
+            destination,
+            answer,
+        )
+
+    @property
+    def hint(self) -> str:
+        return (
+            f"Ask the proxy's owner to allow CONNECT to port {self.destination.port} (Squid:"
+            " SSL_ports; tinyproxy: ConnectPort), or offer the service at port 443."
+        )
 
 
 class ProxyCannotResolveError(ProxyAnswerError):

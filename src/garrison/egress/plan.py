@@ -14,7 +14,7 @@ import hashlib
 import socket
 import ssl
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
@@ -39,6 +39,7 @@ from garrison.egress.errors import (
     NameServerError,
     NotTlsError,
     NotYetValidError,
+    ProxyAnswerError,
     ProxyAuthBrokenError,
     ProxyAuthRefusedError,
     ProxyAuthRequiredError,
@@ -49,10 +50,12 @@ from garrison.egress.errors import (
     ProxyClosedError,
     ProxyConnectionRefusedError,
     ProxyConnectTimeoutError,
+    ProxyDeniedError,
     ProxyExpiredError,
     ProxyHeadTooLargeError,
     ProxyNotHttpError,
     ProxyNotSocksError,
+    ProxyPortDeniedError,
     ProxySilentError,
     ProxySpeaksHttpError,
     ProxySpeaksSocksError,
@@ -469,11 +472,35 @@ class _Way:
             answer = exchange.answer
             assert answer is not None
             if not 200 <= answer.status < 300:
-                raise refusal(self.first, destination, answer)
+                error = refusal(self.first, destination, answer)
+                if isinstance(error, ProxyDeniedError) and (yield from self._allows_443()):
+                    error = ProxyPortDeniedError(self.first, destination, answer)
+                raise error
             if exchange.trailing:
                 page = yield from self._rest(exchange.trailing)
                 raise portal(self.first, destination, answer.status, page)
             step.detail = f"CONNECT: {answer.status}"
+
+    def _allows_443(self) -> Plan[bool]:
+        """Whether the proxy would open a tunnel to the same host, but to the port of HTTPS.
+
+        Only asked when another port was refused; the tunnel, if there is one, is dropped.
+        """
+        if self.call.destination.port == 443:
+            return False
+        other = Endpoint(self.call.destination.host, 443)
+        way = _Way(replace(self.call, destination=other), Trace(self.trace.clock), self.addresses)
+        allowed = True
+        yield Limit(LOOK_SECONDS)
+        try:
+            yield Connect(self.addresses)
+            yield from way._tunnel_again()
+        except ProxyAnswerError as error:
+            allowed = error.hop == "tunnel" and not isinstance(error, ProxyDeniedError)
+        except (OSError, AnswerFault, EarlyData, EgressError):
+            allowed = False
+        yield Limit(None)
+        return allowed
 
     @property
     def scrub(self) -> Scrub:

@@ -171,11 +171,12 @@ class Acknowledge(_Message, frozen=True, tag="ack"):
 
 
 class TestRequest(_Message, frozen=True, tag="test"):
-    """Console → Defender: connect to `url` and report each hop."""
+    """Console → Defender: connect to `url` and report each hop. timeout: seconds for all."""
 
     id: str
     url: str
     purpose: str = "registry"
+    timeout: float = 15.0
 
 
 class ExplainRequest(_Message, frozen=True, tag="explain"):

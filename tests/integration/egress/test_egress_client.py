@@ -26,12 +26,12 @@ from garrison.egress import (
     open_body,
 )
 from garrison.egress.http import EgressClient
+from lab import faults as bad
 from lab.authority import Authority
+from lab.faults import answers, scripted
 from lab.squid import Squid
-from tests.integration.egress import scripted as bad
 from tests.integration.egress.conftest import HOST, USER, settings, signed_in
 from tests.integration.egress.destination import Destination, pattern
-from tests.integration.egress.scripted import answers, scripted
 
 
 @asynccontextmanager

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,12 +14,12 @@ import pytest
 from garrison.egress import ProxySettings, TestResult
 from garrison.egress.body import check_connection
 from garrison.egress.http import EgressClient
+from lab import faults as bad
 from lab.authority import Authority
+from lab.faults import answers, full_backlog, scripted
 from lab.squid import Squid
-from tests.integration.egress import scripted as bad
 from tests.integration.egress.conftest import HOST, PASSWORD, USER, settings, signed_in
 from tests.integration.egress.destination import Destination, serve
-from tests.integration.egress.scripted import answers, scripted
 
 Look = Callable[..., TestResult]
 
@@ -85,23 +84,6 @@ async def test_connection_refused() -> None:
 
     assert told(proxied) == ("egress.proxy_connection_refused", "tcp", "you")
     assert told(direct) == ("egress.connection_refused", "tcp", "destination")
-
-
-@contextlib.contextmanager
-def full_backlog() -> Iterator[int]:
-    """A port whose queue is full: SYNs are dropped, as by a firewall."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        port = listener.getsockname()[1]
-        for _ in range(3):
-            one = stack.enter_context(socket.socket())
-            one.setblocking(False)
-            with contextlib.suppress(BlockingIOError):
-                one.connect(("127.0.0.1", port))
-        time.sleep(0.05)
-        yield port
 
 
 async def test_packets_are_dropped() -> None:

@@ -17,10 +17,10 @@ from garrison.console.state import AppState
 from garrison.database import audit
 from garrison.egress import TrustBundle
 from lab.authority import Authority
+from lab.faults import scripted, tunnel_to
 from lab.squid import Squid
 from tests.integration.egress.conftest import HOST
 from tests.integration.egress.destination import Destination, serve
-from tests.integration.egress.scripted import scripted, tunnel_to
 from tests.unit.console import harness
 
 

@@ -10,6 +10,7 @@ from garrison.console.api.models import (
     CertificateOut,
     EgressIn,
     RouteOut,
+    TestIn,
     TestOut,
     TrustIn,
     TrustOut,
@@ -25,16 +26,16 @@ async def explain_route(state: State, caller: Reader, body: EgressIn) -> RouteOu
 
 
 @router.post("/test")
-async def test_connection(state: State, caller: Operator, body: EgressIn) -> TestOut:
+async def test_connection(state: State, caller: Operator, body: TestIn) -> TestOut:
     """Connect, and say what each hop did."""
-    return TestOut(**await proxy.test(state, body.url, body.purpose, body.from_))
+    return TestOut(**await proxy.test(state, body.url, body.purpose, body.from_, body.timeout))
 
 
 @router.post("/trust")
 async def trust_authority(state: State, caller: Operator, body: TrustIn) -> TrustOut:
     """Test again; if the chain leads to the CA with this fingerprint, trust it from now on."""
     done = await trust.trust_ca(
-        state, body.url, body.purpose, body.from_, body.fingerprint, caller.actor
+        state, body.url, body.purpose, body.from_, body.fingerprint, caller.actor, body.timeout
     )
     return TrustOut(
         certificate=CertificateOut(**done.certificate),

@@ -131,6 +131,10 @@ class EgressIn(In):
     )
 
 
+class TestIn(EgressIn):
+    timeout: Annotated[float, Field(ge=0.1, le=60, description="Seconds for the whole test")] = 15.0
+
+
 class RouteOut(Out):
     """Which way a connection takes. because: the rule that decided."""
 
@@ -219,7 +223,7 @@ class TestOut(Out):
     trace: list[StepOut]
 
 
-class TrustIn(EgressIn):
+class TrustIn(TestIn):
     """fingerprint: the `sha256` or `fingerprint` that a test showed, compared by a person."""
 
     fingerprint: Annotated[

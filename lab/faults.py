@@ -1,8 +1,12 @@
-"""Bad proxies, one small function each: they get a connection and misbehave on it."""
+"""Bad proxies, one small function a fault: each gets a connection and misbehaves on it.
+
+The numbers are those of the table in `tests/integration/egress/test_fault_table.py`.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import threading
@@ -156,6 +160,83 @@ def tunnel_to(port: int, head: str = "HTTP/1.1 200 Connection established") -> S
             thread.join(5)
 
     return script
+
+
+def shrinking(port: int, largest: int) -> Script:
+    """A tunnel that loses what is larger than `largest` bytes: a black hole for big packets."""
+
+    def script(connection: socket.socket) -> None:
+        read_head(connection)
+        with socket.socket() as other:
+            other.connect(("127.0.0.1", port))
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            thread = threading.Thread(target=_pump, args=(connection, other), daemon=True)
+            thread.start()
+            with contextlib.suppress(OSError):
+                while data := other.recv(65536):
+                    if len(data) <= largest:
+                        connection.sendall(data)
+            thread.join(5)
+
+    return script
+
+
+def ports_only(port: int, allowed: int) -> Script:
+    """Refuses tunnels to any port but one, as Squid's `SSL_ports` and tinyproxy's
+    `ConnectPort` do; to that one it connects to 127.0.0.1:`port`."""
+    pass_on = tunnel_to(port)
+
+    def script(connection: socket.socket) -> None:
+        head = connection.recv(4096, socket.MSG_PEEK)
+        if head.split(b" ")[1].endswith(f":{allowed}".encode()):
+            pass_on(connection)
+        else:
+            answers("HTTP/1.1 403 Forbidden\nContent-Length: 0\n\n")(connection)
+
+    return script
+
+
+def idles(port: int, seconds: float) -> Script:
+    """A tunnel that is closed when nothing was sent in either direction for so long."""
+
+    def script(connection: socket.socket) -> None:
+        read_head(connection)
+        with socket.socket() as other:
+            other.connect(("127.0.0.1", port))
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            ends = {connection: other, other: connection}
+            while ready := select.select(list(ends), [], [], seconds)[0]:
+                for end in ready:
+                    if not (data := end.recv(65536)):
+                        return
+                    ends[end].sendall(data)
+
+    return script
+
+
+@contextlib.contextmanager
+def full_backlog() -> Iterator[int]:
+    """A port whose queue is full: SYNs are dropped, as by a firewall."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        for _ in range(3):
+            one = stack.enter_context(socket.socket())
+            one.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                one.connect(("127.0.0.1", port))
+        time.sleep(0.05)
+        yield port
+
+
+@contextlib.contextmanager
+def closed_port() -> Iterator[int]:
+    """A port where nobody listens, and nobody else can."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:
