@@ -5,7 +5,7 @@ in parallel, and keeps of each file what the caller's `Wanted` says. `merge` put
 top of each other. Nothing is written to disk, and what comes out was verified on the way.
 """
 
-from garrison.images.content import Broken, FileError, LayerContent, Wanted
+from garrison.images.content import Again, Broken, FileError, LayerContent, Sieve, Wanted
 from garrison.images.credentials import RegistryCredentials, docker_credentials
 from garrison.images.errors import (
     BadLayerError,
@@ -35,6 +35,7 @@ from garrison.images.source import ENGINE_SOCKET, Access, RegistryAccess, open_i
 __all__ = [
     "ENGINE_SOCKET",
     "Access",
+    "Again",
     "BadLayerError",
     "BadManifestError",
     "BadReferenceError",
@@ -64,6 +65,7 @@ __all__ = [
     "RegistryCredentials",
     "RegistryError",
     "ScanTimeoutError",
+    "Sieve",
     "TooLargeError",
     "UnauthorizedError",
     "UnsupportedManifestError",

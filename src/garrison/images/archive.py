@@ -10,7 +10,7 @@ from pathlib import Path
 
 from garrison.images import limits
 from garrison.images.blobs import BlobImage, verified
-from garrison.images.content import Broken, LayerContent, Wanted, facts_of
+from garrison.images.content import Again, Broken, LayerContent, Sieve, Wanted, facts_of, guarded
 from garrison.images.errors import BadManifestError, ImageError, NotFoundError, TooLargeError
 from garrison.images.manifest import Descriptor, Index, Platform, choose, parse_manifest
 from garrison.images.read import ImageContent, LayerCache, LayerInfo, Progress
@@ -21,6 +21,7 @@ REF_NAME = "org.opencontainers.image.ref.name"
 CONTAINERD_NAME = "io.containerd.image.name"
 _NOT_FILES = frozenset({"proc", "sys", "dev"})
 """Folders at the top of a running system that hold no files of it."""
+_CHUNK = 1 << 20
 
 
 class FileBlob:
@@ -199,6 +200,10 @@ def _walk_folder(root: Path, wanted: Wanted, guard: Guard) -> LayerContent:
             and entry.is_file(follow_symlinks=False)
         ):
             content.files[_printable(path)] = _file_facts(entry.path, path, wanted)
+        elif wanted.magics and entry.is_file(follow_symlinks=False):
+            facts = _look_inside(entry, path, wanted)
+            if facts is not None:
+                content.files[_printable(path)] = facts
     return content
 
 
@@ -223,13 +228,57 @@ def _scan(
                 waiting.append((entry.path, path))
 
 
+def _look_inside(entry: os.DirEntry[str], path: str, wanted: Wanted) -> object | None:
+    """Facts of a file whose first bytes make it interesting, else None."""
+    try:
+        if entry.stat(follow_symlinks=False).st_size < wanted.smallest:
+            return None
+        descriptor = _open_file(entry.path)
+        if descriptor is None:
+            return None
+        with open(descriptor, "rb", buffering=0) as file:
+            if file.read(4) not in wanted.magics:
+                return None
+            size = os.fstat(descriptor).st_size
+            sieve = wanted.sieve(path, size)
+            return None if sieve is None else _sifted(file, path, sieve)
+    except OSError as error:
+        return Broken("images.unreadable_file", _why(error))
+
+
+def _sifted(file: io.FileIO, path: str, sieve: Sieve) -> object | None:
+    file.seek(0)
+    buffer = bytearray(_CHUNK)
+    while count := file.readinto(buffer):
+        # A file may grow for ever while it is read; its sieve keeps little of it all the same.
+        failed = guarded(path, lambda: sieve.feed(buffer, 0, count))
+        if failed is not None:
+            return failed
+    facts = guarded(path, sieve.facts)
+    return _sifted(file, path, facts.sieve()) if isinstance(facts, Again) else facts
+
+
+def _open_file(place: str) -> int | None:
+    """A descriptor of the regular file at `place`; None if it is none any more.
+
+    Between the look and the opening it may have become a link or a pipe.
+    """
+    descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
 def _file_facts(place: str, path: str, wanted: Wanted) -> object | None:
     try:
-        # Between the look and the opening the file may have become a link or a pipe.
-        descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = _open_file(place)
+        if descriptor is None:
+            return None
         with open(descriptor, "rb", buffering=0) as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return None
+            sieve = wanted.sieve(path, os.fstat(descriptor).st_size)
+            if sieve is not None:
+                return _sifted(file, path, sieve)
             data = file.read(limits.MAX_KEPT_FILE + 1) or b""
     except OSError as error:
         return Broken("images.unreadable_file", _why(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -31,12 +32,37 @@ class Broken:
     reason: str
 
 
+class Sieve(Protocol):
+    """Reads a file of any size while it flows by, in bounded memory."""
+
+    def feed(self, data: bytearray, start: int, end: int) -> None:
+        """Take the next piece, `data[start:end]`, which is valid until the call returns."""
+        ...
+
+    def facts(self) -> object | None:
+        """At the end of the file: what it tells; None: nothing. Raises FileError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Again(Broken):
+    """Facts of a file that has to be seen once more: what they need lay further up in it.
+
+    sieve: makes what reads it then. A source that flows only once leaves it broken.
+    """
+
+    sieve: Callable[[], Sieve]
+
+
 class Wanted(Protocol):
     """Which files of an image are read, and what is kept of them.
 
     A file is looked at when its path ends in one of `suffixes` or contains `infix`, and read when
     `accepts` agrees. `read` says what to remember of it: layers are large, so the bytes
     themselves are not kept. Facts must not depend on the path: hard links share them.
+
+    Any other file of at least `smallest` bytes that begins with one of `magics` (of four bytes)
+    flows through a sieve; where that tells nothing, the file is not remembered.
     """
 
     @property
@@ -49,16 +75,31 @@ class Wanted(Protocol):
         """Whether `path`, which has a suffix or folder, is really of interest."""
         ...
 
+    @property
+    def magics(self) -> frozenset[bytes]: ...
+
+    @property
+    def smallest(self) -> int: ...
+
     def read(self, path: str, data: bytes) -> object | None:
         """Facts about the file; None when there are none. Raises FileError."""
+        ...
+
+    def sieve(self, path: str, size: int) -> Sieve | None:
+        """What reads the file as it flows; None where `read` takes it whole."""
         ...
 
 
 def facts_of(wanted: Wanted, path: str, data: bytes) -> object | None:
     """What `wanted` reads in a file, or `Broken`: one file never ends a scan."""
+    return guarded(path, lambda: wanted.read(path, data))
+
+
+def guarded(path: str, read: Callable[[], object | None]) -> object | None:
+    """What `read` finds in the file at `path`, or `Broken`."""
     try:
-        return wanted.read(path, data)
-    except FileError as error:
+        return read()
+    except GarrisonError as error:
         return Broken(error.code, error.message)
     except Exception as error:  # a reader's mistake must not hide all other packages
         _log.exception("reader failed: %r", path)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from garrison.images import limits
-from garrison.images.content import LayerContent, Wanted
+from garrison.images.content import Again, LayerContent, Sieve, Wanted
 from garrison.images.errors import DigestMismatchError
 from garrison.images.reference import Digest
 from garrison.images.stream import Guard, StopError, VerifiedBlob, read_layer
@@ -199,8 +199,9 @@ def _run(work: Callable[[], None], threads: int, guard: Guard) -> None:
 
 def _read_one(job: LayerJob, wanted: Wanted, meter: Meter, guard: Guard) -> LayerContent:
     content = _pass(job, wanted, guard, meter.add)
-    if content.hard_links:
-        _find_linked(job, content, wanted, guard)
+    again = {path: facts for path, facts in content.files.items() if isinstance(facts, Again)}
+    if content.hard_links or again:
+        _read_again(job, content, again, wanted, guard)
     return content
 
 
@@ -229,32 +230,50 @@ def check_diff_id(diff_id: Digest, found: str) -> None:
         )
 
 
-def _find_linked(job: LayerJob, content: LayerContent, wanted: Wanted, guard: Guard) -> None:
-    """Read the layer once more for files that only hard links made interesting.
+def _read_again(
+    job: LayerJob,
+    content: LayerContent,
+    again: dict[str, Again],
+    wanted: Wanted,
+    guard: Guard,
+) -> None:
+    """Read the layer once more for what only the first pass made interesting.
 
     pnpm keeps `package.json` in a store under a hash and links it into place; where the store
-    comes first in the tar, its file looks like nothing of interest.
+    comes first in the tar, its file looks like nothing of interest. And some executables say
+    only at their end where to look in them.
     """
-    linked = _Linked(content.hard_links, wanted)
-    found = _pass(job, linked, guard, None).files
+    found = _pass(job, _Second(content.hard_links, again, wanted), guard, None).files
     for path, target in list(content.hard_links.items()):
         if target in found:
             content.files[path] = found[target]
             del content.hard_links[path]
+    for path in again:
+        if path in found:
+            content.files[path] = found[path]
 
 
-class _Linked:
-    """Wants the files that hard links name, and reads them as what the links call them."""
+class _Second:
+    """Wants the files that hard links name, read as what the links call them, and those to be
+    seen again."""
 
     suffixes = (b"",)
     infix = b"/"
+    magics: frozenset[bytes] = frozenset()
+    smallest = 0
 
-    def __init__(self, links: dict[str, str], wanted: Wanted) -> None:
+    def __init__(self, links: dict[str, str], again: dict[str, Again], wanted: Wanted) -> None:
         self._name_of = {target: path for path, target in links.items()}
+        self._again = again
         self._wanted = wanted
 
     def accepts(self, path: str) -> bool:
-        return path in self._name_of
+        return path in self._name_of or path in self._again
 
     def read(self, path: str, data: bytes) -> object | None:
-        return self._wanted.read(self._name_of[path], data)
+        return self._wanted.read(self._name_of.get(path, path), data)
+
+    def sieve(self, path: str, size: int) -> Sieve | None:
+        if path in self._again:
+            return self._again[path].sieve()
+        return self._wanted.sieve(self._name_of[path], size)

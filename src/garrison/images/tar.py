@@ -15,7 +15,15 @@ from struct import Struct
 from typing import Final, Protocol
 
 from garrison.images import limits
-from garrison.images.content import Broken, LayerContent, Wanted, bytes_hash, facts_of
+from garrison.images.content import (
+    Broken,
+    LayerContent,
+    Sieve,
+    Wanted,
+    bytes_hash,
+    facts_of,
+    guarded,
+)
 from garrison.images.errors import BadLayerError, TooLargeError
 
 ReadInto = Callable[[memoryview], int]
@@ -90,11 +98,16 @@ def walk_members(
 class _Everything:
     suffixes = (b"",)
     infix = b"/"
+    magics: frozenset[bytes] = frozenset()
+    smallest = 0
 
     def accepts(self, path: str) -> bool:
         return True
 
     def read(self, path: str, data: bytes) -> object | None:
+        return None
+
+    def sieve(self, path: str, size: int) -> Sieve | None:
         return None
 
 
@@ -118,6 +131,7 @@ class _Walk:
         """The loop: everything common is inline, since each call would cost 5 % of an entry."""
         content, buf, wanted = self.content, self.buf, self.wanted
         suffixes, infix = wanted.suffixes, wanted.infix
+        smallest = wanted.smallest if wanted.magics else limits.MAX_LAYER_BYTES
         header, need = _HEADER.unpack_from, self._need
         add_other, path_hash = content.others.append, bytes_hash
         pending: _Pending | None = None
@@ -155,6 +169,8 @@ class _Walk:
                     add_other(path_hash(name))
                     if name.endswith(suffixes) or infix in name:
                         self._keep(name, size)
+                    elif size >= smallest:
+                        self._look_inside(name, size)
                 self.pos += (size + 511) & ~511
                 continue
             pending = self._special(kind, name, size, link, magic, prefix, pending, offset)
@@ -229,6 +245,10 @@ class _Walk:
                 self._hard_link(path, clean_path(link.partition(b"\0")[0]))
             elif kind not in _HEADER_ONLY:
                 self._keep(path, size, sparse=sparse)
+        elif (
+            kind in _REGULAR and not sparse and self.wanted.magics and size >= self.wanted.smallest
+        ):
+            self._look_inside(path, size)
 
     def _is_wanted(self, path: bytes) -> bool:
         return path.endswith(self.wanted.suffixes) or self.wanted.infix in path
@@ -262,15 +282,51 @@ class _Walk:
         path = _text(name)
         if not self.wanted.accepts(path):
             return
+        self._count_kept()
+        self.content.hard_links.pop(path, None)
+        self.content.files[path] = self._facts(path, size, sparse)
+
+    def _count_kept(self) -> None:
         self.kept_files += 1
         if self.kept_files > limits.MAX_KEPT_FILES:
             raise TooLargeError(f"a layer has more than {limits.MAX_KEPT_FILES} package files")
-        self.content.hard_links.pop(path, None)
-        self.content.files[path] = self._facts(path, size, sparse)
+
+    def _look_inside(self, name: bytes, size: int) -> None:
+        """Read a file whose first bytes make it interesting; `pos` stays at its start."""
+        self._need(4)
+        offset = self.pos - self.start
+        if bytes(self.view[offset : offset + 4]) not in self.wanted.magics:
+            return
+        path = _text(name)
+        sieve = self.wanted.sieve(path, size)
+        if sieve is None:
+            return
+        facts = self._sift(path, size, sieve)
+        if facts is not None:
+            self._count_kept()
+            self.content.files[path] = facts
+
+    def _sift(self, path: str, size: int, sieve: Sieve) -> object | None:
+        """Let the `size` bytes at `pos` flow through `sieve`."""
+        failed: object | None = None
+        position, end = self.pos, self.pos + size
+        while position < end and failed is None:
+            offset = position - self.start
+            if offset >= self.have:
+                if not self._next_chunk():
+                    raise BadLayerError("the tar ends in the middle of a file")
+                continue
+            stop = min(self.have, offset + end - position)
+            failed = guarded(path, lambda: sieve.feed(self.buf, offset, stop))  # noqa: B023
+            position += stop - offset
+        return guarded(path, sieve.facts) if failed is None else failed
 
     def _facts(self, path: str, size: int, sparse: bool) -> object | None:
         if sparse:
             return Broken("images.sparse_file", "stored as a sparse file")
+        sieve = self.wanted.sieve(path, size)
+        if sieve is not None:
+            return self._sift(path, size, sieve)
         if size > limits.MAX_KEPT_FILE:
             return Broken(TooLargeError.code, f"{size} bytes; read are {limits.MAX_KEPT_FILE}")
         self.kept_bytes += size

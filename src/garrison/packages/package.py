@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-Position: TypeAlias = Literal["installed", "owned", "vendored", "loose"]
+Position: TypeAlias = Literal["installed", "owned", "vendored", "loose", "locked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,9 @@ class Package:
     purl: with what has no field here: an rpm's module as `rpmmod`, its epoch as `epoch`.
     path: where it was found, without a leading slash.
     position: `installed` where its package manager puts it; `owned` by a distribution package;
-        `vendored` inside another package; `loose` anywhere else.
+        `vendored` inside another package; `locked`: named by a lock file, and not there itself;
+        `loose` anywhere else.
+    development: needed to build or to test, not to run.
     owner: the distribution package that owns it, or empty.
     layer: verified digest of the compressed blob that brought it (`sha256:…`); empty where the
         source of the image has no blobs. diff_id: what the image claims for the tar in it.
@@ -54,6 +56,7 @@ class Package:
     owner: str = ""
     layer: str = ""
     diff_id: str = ""
+    development: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,8 @@ def purl(
     elif type in ("deb", "apk", "rpm"):
         namespace = namespace.lower()
         name = name if type == "rpm" else name.lower()
-    elif type == "npm":
-        namespace = namespace.lower()
+    elif type in ("composer", "golang", "npm"):
+        namespace, name = namespace.lower(), name.lower()
     path = "/".join(_quote(part) for part in (*namespace.split("/"), name) if part)
     text = f"pkg:{type}/{path}"
     if version:

@@ -116,6 +116,7 @@ def _listed_package(package: Package) -> dict[str, Any]:
         "layer": package.layer,
         "diff_id": package.diff_id,
         "position": package.position,
+        "development": package.development,
         "owner": package.owner or None,
     }
 

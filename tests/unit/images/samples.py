@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from garrison.images.content import FileError, LayerContent
+from garrison.images.content import FileError, LayerContent, Sieve
 from garrison.images.tar import ReadInto, walk
 
 
@@ -18,6 +18,8 @@ class Text:
     names: tuple[str, ...] = ("keep", "package.json")
     suffixes: tuple[bytes, ...] = (b"keep", b"package.json")
     infix: bytes = b"/kept.d/"
+    magics: frozenset[bytes] = frozenset()
+    smallest: int = 0
     read_paths: list[str] = field(default_factory=list)
 
     def accepts(self, path: str) -> bool:
@@ -28,6 +30,9 @@ class Text:
         if data == b"broken":
             raise FileError("it is broken")
         return data.decode(errors="replace") if data else None
+
+    def sieve(self, path: str, size: int) -> Sieve | None:
+        return None
 
 
 def tar_of(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from garrison.images import FileError
 from garrison.packages.readers.facts import Database, DistributionPackage, checked
-from garrison.packages.readers.owned import ENDINGS
+from garrison.packages.readers.owned import of_interest
 
 
 def read_installed(data: bytes) -> Database:
@@ -36,15 +36,13 @@ def _stanza(stanza: str, owned: dict[str, str]) -> DistributionPackage:
         if key == "F":
             folder = value
         elif key == "R":
-            path = f"{folder}/{value}" if folder else value
-            if path.endswith(ENDINGS):
-                files.append(path)
+            files.append(f"{folder}/{value}" if folder else value)
         elif key in "PVAo":
             fields.setdefault(key, value)
     name = checked(fields.get("P", ""), "package name")
     version = checked(fields.get("V", ""), f"version of {name}")
     source = fields.get("o", "").strip()
-    for path in files:
+    for path in of_interest(files):
         owned[path] = name
     return DistributionPackage(
         name,

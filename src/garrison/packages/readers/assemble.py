@@ -9,7 +9,14 @@ from garrison.images import Broken, Entry, FileView, LayerInfo
 from garrison.packages.package import OperatingSystem, Package, Position, Skipped
 from garrison.packages.purl import purl
 from garrison.packages.readers import npm, python
-from garrison.packages.readers.facts import Database, DistributionPackage, FileList, Named
+from garrison.packages.readers.facts import (
+    Component,
+    Contents,
+    Database,
+    DistributionPackage,
+    FileList,
+    Named,
+)
 from garrison.packages.readers.files import RPM_FOLDERS, is_database, is_database_folder
 from garrison.packages.readers.rpm import FILES as RPM_FILES
 from garrison.packages.releases import distro
@@ -57,6 +64,8 @@ class _Assembly:
         for path, entry in self.view.files.items():
             if isinstance(entry.facts, Named):
                 self.packages.append(self._named(path, entry, entry.facts))
+            elif isinstance(entry.facts, Contents):
+                self._contents(path, entry, entry.facts)
         self.packages.sort(key=lambda p: (p.type, p.namespace, p.name, p.version, p.path))
         skipped = list(self._skipped())
         unreadable = [s.path for s in skipped if is_database(s.path) or is_database_folder(s.path)]
@@ -162,17 +171,41 @@ class _Assembly:
             diff_id=layer.diff_id,
         )
 
+    def _contents(self, path: str, entry: Entry, facts: Contents) -> None:
+        owner = self._owner(path)
+        since = _since(entry)
+        for one in facts.packages:
+            layer = self.layers[since[one]]
+            self.packages.append(
+                Package(
+                    type=one.type,
+                    namespace=one.namespace,
+                    name=one.name,
+                    version=one.version,
+                    purl=purl(one.type, one.namespace, one.name, one.version),
+                    path=f"{path}!/{one.inside}" if one.inside else path,
+                    position="owned" if owner else one.position,
+                    owner=owner,
+                    layer=layer.digest,
+                    diff_id=layer.diff_id,
+                    development=one.development,
+                )
+            )
+
     def _owner(self, path: str) -> str:
         """The distribution package that brought `path`, or the egg-info folder it is in."""
         return self.owners.get(path, "")
 
     def _skipped(self) -> Iterator[Skipped]:
         for path, entry in sorted(self.view.files.items()):
+            layer = self.layers[entry.layer]
+            digest = layer.digest or layer.diff_id
             if isinstance(entry.facts, Broken):
-                layer = self.layers[entry.layer]
-                yield Skipped(
-                    path, layer.digest or layer.diff_id, entry.facts.code, entry.facts.reason
-                )
+                yield Skipped(path, digest, entry.facts.code, entry.facts.reason)
+            elif isinstance(entry.facts, Contents):
+                for part in entry.facts.unread:
+                    inside = f"{path}!/{part.inside}" if part.inside else path
+                    yield Skipped(inside, digest, part.code, part.reason)
 
 
 def _bounded(skipped: list[Skipped]) -> tuple[Skipped, ...]:
@@ -221,6 +254,17 @@ def _layers_of(entry: Entry) -> dict[DistributionPackage, int]:
     for older in reversed(list(entry.history())):
         if isinstance(older.facts, Database):
             since = {p: since.get(p, older.layer) for p in older.facts.packages}
+    return since
+
+
+def _since(entry: Entry) -> dict[Component, int]:
+    """For each package of a file, the layer since which the file has held it."""
+    since: dict[Component, int] = {}
+    for older in reversed(list(entry.history())):
+        if isinstance(older.facts, Contents):
+            since = {one: since.get(one, older.layer) for one in older.facts.packages}
+        else:
+            since = {}
     return since
 
 

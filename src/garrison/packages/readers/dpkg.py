@@ -9,7 +9,7 @@ import re
 
 from garrison.images import FileError
 from garrison.packages.readers.facts import Database, DistributionPackage, FileList, checked
-from garrison.packages.readers.owned import OWNED_LINE, OWNED_MD5
+from garrison.packages.readers.owned import of_interest
 
 _FIELD = re.compile(
     rb"^(Package|Status|Architecture|Source|Version):[ \t]*(.*)$", re.MULTILINE | re.IGNORECASE
@@ -33,12 +33,15 @@ def read_status(data: bytes) -> Database:
 
 def read_list(data: bytes) -> FileList:
     """The files of interest in an `info/NAME.list`."""
-    return FileList(tuple(_text(path) for path in OWNED_LINE.findall(data)))
+    paths = (_relative(line) for line in _text(data).split("\n"))
+    return FileList(tuple(of_interest(paths)))
 
 
 def read_md5sums(data: bytes) -> FileList:
     """The files of interest in a `NAME.md5sums`, which distroless images have instead."""
-    return FileList(tuple(_text(path) for path in OWNED_MD5.findall(data)))
+    # A digest, a space, a space or a star, the path.
+    paths = (_relative(line[34:]) for line in _text(data).split("\n"))
+    return FileList(tuple(of_interest(paths)))
 
 
 def _stanza(stanza: bytes) -> DistributionPackage | None:
@@ -67,6 +70,10 @@ def _stanza(stanza: bytes) -> DistributionPackage | None:
         source,
         checked(source_version, "source version"),
     )
+
+
+def _relative(path: str) -> str:
+    return path.removeprefix("./") if path.startswith("./") else path.lstrip("/").removeprefix("./")
 
 
 def _text(value: bytes) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from garrison.images import FileError
+from garrison.packages.package import Position
 
 MAX_FIELD = 512
 """Characters of a name or version; npm allows 214, Debian's longest have 80."""
@@ -17,6 +19,39 @@ class Named:
 
     name: str
     version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One of several packages that a file holds or names.
+
+    inside: path of the archive in the file that it was found in, `lib/a.jar!/b.jar` for one in
+        another. development: needed to build or to test, not to run.
+    """
+
+    type: str
+    namespace: str
+    name: str
+    version: str
+    inside: str = ""
+    position: Position = "installed"
+    development: bool = False
+
+
+class Unread(NamedTuple):
+    """A part of a file that could not be read."""
+
+    inside: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The packages that a file holds or names, and parts of it that could not be read."""
+
+    packages: tuple[Component, ...]
+    unread: tuple[Unread, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

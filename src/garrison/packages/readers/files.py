@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from garrison.images import FileError
-from garrison.packages.readers import rpm
+from garrison.images import FileError, Sieve
+from garrison.packages.readers import executable, rpm
 from garrison.packages.readers.apk import read_installed
 from garrison.packages.readers.dpkg import read_list, read_md5sums, read_status
 from garrison.packages.readers.npm import read_package_json
@@ -42,6 +42,8 @@ class PackageFiles:
         b"/ALPM_DB_VERSION",
     )
     infix = b"/dpkg/status.d/"
+    magics = executable.MAGICS
+    smallest = executable.SMALLEST
 
     def accepts(self, path: str) -> bool:
         """Whether a reader is for `path`."""
@@ -51,6 +53,10 @@ class PackageFiles:
         """The facts in the file. Raises FileError."""
         reader = _reader(path)
         return reader(data) if reader else None
+
+    def sieve(self, path: str, size: int) -> Sieve | None:
+        """How to read what is not read whole: any file that begins as a program does."""
+        return None if _reader(path) else executable.ExecutableSieve(size)
 
 
 def is_database(path: str) -> bool:

@@ -1,11 +1,34 @@
-"""Which files of a distribution package other readers would take for packages of their own."""
+"""Which files of a distribution package other readers would take for packages of their own.
+
+Programs have no ending that shows them, so what stands where programs are kept counts.
+"""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable
 
-ENDINGS = ("/METADATA", "/PKG-INFO", ".egg-info", "/package.json")
+ENDINGS = (
+    "/METADATA",
+    "/PKG-INFO",
+    ".egg-info",
+    "/package.json",
+    ".gemspec",
+    ".jar",
+    ".war",
+    ".ear",
+    ".par",
+)
+_PROGRAM_FOLDERS = ("usr/lib/", "usr/libexec/", "usr/local/", "opt/")
 
-_ENDINGS = rb"(?:/METADATA|/PKG-INFO|\.egg-info|/package\.json)"
-OWNED_LINE = re.compile(rb"^/(?:\./)?([^\n]*" + _ENDINGS + rb")$", re.MULTILINE)
-OWNED_MD5 = re.compile(rb"^[0-9a-f]{32} [ *](?:\./|/)?([^\n]*" + _ENDINGS + rb")$", re.MULTILINE)
+
+def of_interest(paths: Iterable[str]) -> list[str]:
+    """Those of `paths`, without leading slash, in which another reader may find a package."""
+    return [
+        path
+        for path in paths
+        if path.endswith(ENDINGS)
+        or (
+            ("bin/" in path or path.startswith(_PROGRAM_FOLDERS))
+            and "." not in path[path.rfind("/") :]
+        )
+    ]

@@ -106,11 +106,20 @@ def test_dpkg_file_lists() -> None:
 /usr/lib/python3/dist-packages/requests-2.28.1.egg-info/PKG-INFO
 /usr/share/nodejs/semver/package.json
 /usr/share/doc/METADATA-not
+/usr/share/java/a.jar
+/usr/bin/go
+/usr/lib/libc.so.6
+/usr/lib/docker/cli-plugins/docker-buildx
+/usr/share/doc/go
 """
     assert read_list(data).paths == (
+        "usr/lib/python3/dist-packages/requests",
         "usr/lib/python3/dist-packages/requests-2.28.1.egg-info",
         "usr/lib/python3/dist-packages/requests-2.28.1.egg-info/PKG-INFO",
         "usr/share/nodejs/semver/package.json",
+        "usr/share/java/a.jar",
+        "usr/bin/go",
+        "usr/lib/docker/cli-plugins/docker-buildx",
     )
     sums = (
         b"0123456789abcdef0123456789abcdef  usr/lib/python3/dist-packages/x.dist-info/METADATA\n"
@@ -120,6 +129,7 @@ def test_dpkg_file_lists() -> None:
     assert read_md5sums(sums).paths == (
         "usr/lib/python3/dist-packages/x.dist-info/METADATA",
         "usr/share/nodejs/a/package.json",
+        "usr/bin/x",
     )
 
 
