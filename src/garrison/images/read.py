@@ -249,8 +249,7 @@ def _read_again(
             content.files[path] = found[target]
             del content.hard_links[path]
     for path in again:
-        if path in found:
-            content.files[path] = found[path]
+        content.files[path] = found.get(path)
 
 
 class _Second:

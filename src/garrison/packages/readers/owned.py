@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-ENDINGS = (
+_ENDINGS = (
     "/METADATA",
     "/PKG-INFO",
     ".egg-info",
@@ -26,7 +26,7 @@ def of_interest(paths: Iterable[str]) -> list[str]:
     return [
         path
         for path in paths
-        if path.endswith(ENDINGS)
+        if path.endswith(_ENDINGS)
         or (
             ("bin/" in path or path.startswith(_PROGRAM_FOLDERS))
             and "." not in path[path.rfind("/") :]

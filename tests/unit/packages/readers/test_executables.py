@@ -16,7 +16,7 @@ from garrison.images import Again, Digest, FileError, LayerContent, LayerInfo, m
 from garrison.images.read import LayerJob, read_layers
 from garrison.images.stream import Guard
 from garrison.images.tar import walk
-from garrison.packages.readers import PackageFiles, assemble, golang, rust
+from garrison.packages.readers import PackageFiles, assemble, golang, remembered, rust
 from garrison.packages.readers.executable import ExecutableSieve, SectionSieve
 from garrison.packages.readers.facts import Component, Contents
 from tests.unit.images.samples import reader, tar_of
@@ -377,6 +377,7 @@ def test_programs_are_found_by_what_they_are_in_layers_and_folders(tmp_path: Pat
         "var/lib/dpkg/info/o.list": b"/usr/bin/owned\n",
     }
     content = walked_twice(tar_of(files.items()))
+    assert remembered.decode(remembered.encode(content)) == content
     found = assemble(merge([content]), [LayerInfo("sha256:0", "", 1)])
     expected = {
         ("app/server.bin", "installed", ""),

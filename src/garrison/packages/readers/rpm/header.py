@@ -12,7 +12,7 @@ from struct import Struct, error, unpack_from
 
 from garrison.images import FileError
 from garrison.packages.readers.facts import DistributionPackage, checked
-from garrison.packages.readers.owned import ENDINGS
+from garrison.packages.readers.owned import of_interest
 
 MAX_TAGS = 65_535
 MAX_FILES = 2_000_000
@@ -85,10 +85,12 @@ def _source(file: str, name: str, version: str) -> tuple[str, str]:
 
 def _owned(tags: _Tags) -> Iterator[str]:
     states = tags.chars(_FILE_STATES)
-    for number, path in enumerate(_paths(tags)):
+    yield from of_interest(
+        path.lstrip("/")
+        for number, path in enumerate(_paths(tags))
         # Other states are of files that were left out: documentation, other languages.
-        if path.endswith(ENDINGS) and (number >= len(states) or states[number] == _NORMAL):
-            yield path.lstrip("/")
+        if number >= len(states) or states[number] == _NORMAL
+    )
 
 
 def _paths(tags: _Tags) -> Iterator[str]:
