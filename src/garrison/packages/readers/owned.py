@@ -19,6 +19,7 @@ _ENDINGS = (
     ".par",
 )
 _PROGRAM_FOLDERS = ("usr/lib/", "usr/libexec/", "usr/local/", "opt/")
+_OTHER_FOLDERS = ("usr/lib/locale/", "usr/lib/python", "usr/lib/modules/", "usr/lib/firmware/")
 
 
 def of_interest(paths: Iterable[str]) -> list[str]:
@@ -30,5 +31,6 @@ def of_interest(paths: Iterable[str]) -> list[str]:
         or (
             ("bin/" in path or path.startswith(_PROGRAM_FOLDERS))
             and "." not in path[path.rfind("/") :]
+            and not path.startswith(_OTHER_FOLDERS)
         )
     ]

@@ -113,7 +113,6 @@ def test_dpkg_file_lists() -> None:
 /usr/share/doc/go
 """
     assert read_list(data).paths == (
-        "usr/lib/python3/dist-packages/requests",
         "usr/lib/python3/dist-packages/requests-2.28.1.egg-info",
         "usr/lib/python3/dist-packages/requests-2.28.1.egg-info/PKG-INFO",
         "usr/share/nodejs/semver/package.json",
