@@ -226,6 +226,7 @@ def test_a_header_in_full() -> None:
     assert (found.package.source, found.package.source_version) == ("bash-src", "4:5.1.8-6.el9")
     assert found.package.modularity == "shells:5:1:abc"
     assert found.owned == (
+        "usr/bin/bash",
         "usr/lib/node_modules/a/package.json",
         "usr/lib/node_modules/a/METADATA",
     )
