@@ -235,7 +235,7 @@ def test_a_header_in_full() -> None:
 def test_a_header_of_rpm_3_has_whole_paths() -> None:
     found = read_header(header({**SAMPLE, 1027: ["/usr/bin/x", "/usr/lib/a.egg-info"]}))
     assert found is not None
-    assert found.owned == ("usr/lib/a.egg-info",)
+    assert found.owned == ("usr/bin/x", "usr/lib/a.egg-info")
 
 
 def test_files_that_were_left_out_are_not_owned() -> None:
