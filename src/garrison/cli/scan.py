@@ -176,7 +176,12 @@ def scan(
     source = _open(image, access)
     with _progress() as progress:
         report = scan_image(
-            source, store, progress=progress, seconds=timeout, cache=_cache(folder, no_cache)
+            source,
+            store,
+            progress=progress,
+            seconds=timeout,
+            cache=_cache(folder, no_cache),
+            today=moment.date(),
         )
     report = _waived(report, waivers)
     report = _filtered(report, shown, ignore_unfixed)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal, TypeAlias
 
+from garrison.packages.lifecycle import Support
 from garrison.packages.package import Inventory, Package
 
 
@@ -105,6 +106,7 @@ class ScanReport:
 
     intel_revision: revision of the advisories used; intel_updated_at: RFC 3339, or empty.
     missing_ecosystems: ecosystems of packages in the image for which no advisories are loaded.
+    support: how long the image's release gets updates, where that was asked.
     suppressed: findings that a decision takes out of the count: shown apart, never dropped.
     complete: whether a report without findings means anything: False when advisories for an
         ecosystem are missing or a package database could not be read.
@@ -117,6 +119,7 @@ class ScanReport:
     missing_ecosystems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = field(default=())
     suppressed: tuple[Finding, ...] = ()
+    support: Support | None = None
 
     @property
     def complete(self) -> bool:

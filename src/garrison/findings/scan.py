@@ -11,11 +11,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from garrison.images import ImageContent, ImageSource, Progress, merge
-from garrison.packages import Inventory, Layer
+from garrison.packages import Inventory, Layer, Support, support_of, support_sentence
 from garrison.packages.readers import Assembled, PackageFiles, assemble
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import date
 
     from garrison.advisories import AdvisoryStore
     from garrison.findings.cache import ScanCache
@@ -73,25 +74,33 @@ def scan_image(
     progress: Progress | None = None,
     seconds: float = MAX_SECONDS,
     cache: ScanCache | None = None,
+    today: date | None = None,
 ) -> ScanReport:
-    """`read_image`, and the findings in it by the advisories in `store`, if there are any."""
+    """`read_image`, and the findings in it by the advisories in `store`, if there are any.
+
+    today: for which the end of updates is looked up.
+    """
     from garrison.findings.match import match_inventory
 
     inventory = read_image(source, threads=threads, progress=progress, seconds=seconds, cache=cache)
     report = match_inventory(inventory, store)
-    warnings = (*report.warnings, *warnings_about(inventory))
-    return replace(report, warnings=warnings)
+    support = support_of(inventory.os, today) if inventory.os and today else None
+    warnings = (*report.warnings, *warnings_about(inventory, support))
+    return replace(report, warnings=warnings, support=support)
 
 
-def warnings_about(inventory: Inventory) -> tuple[str, ...]:
+def warnings_about(inventory: Inventory, support: Support | None = None) -> tuple[str, ...]:
     """What a reader of a report about `inventory` should know before believing it."""
+    warnings = []
+    if inventory.os and support is not None and support.over:
+        warnings.append(support_sentence(inventory.os, support))
     distributions = [p for p in inventory.packages if p.type in ("deb", "apk", "rpm")]
     if inventory.os and not distributions and not inventory.unreadable:
-        return (
+        warnings.append(
             f"{inventory.os.pretty_name or inventory.os.id} without a package database: packages "
-            "of the distribution cannot be listed",
+            "of the distribution cannot be listed"
         )
-    return ()
+    return tuple(warnings)
 
 
 def _inventory(content: ImageContent, found: Assembled, duration: float) -> Inventory:

@@ -3,6 +3,8 @@
 Pure: readers take bytes and give packages; where the bytes came from is not their business.
 """
 
+from garrison.packages.lifecycle import Support, support_of
+from garrison.packages.lifecycle import sentence as support_sentence
 from garrison.packages.package import (
     Inventory,
     Layer,
@@ -12,4 +14,14 @@ from garrison.packages.package import (
     Skipped,
 )
 
-__all__ = ["Inventory", "Layer", "OperatingSystem", "Package", "Position", "Skipped"]
+__all__ = [
+    "Inventory",
+    "Layer",
+    "OperatingSystem",
+    "Package",
+    "Position",
+    "Skipped",
+    "Support",
+    "support_of",
+    "support_sentence",
+]

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from garrison.findings import Decision, Finding, ScanReport, full_name
-from garrison.packages import Inventory, Package
+from garrison.packages import Inventory, Package, Support, support_of
 from garrison.reports.summary import summarize
 
 SCHEMA = 1
@@ -35,7 +35,12 @@ def as_document(report: ScanReport, *, now: datetime | None = None) -> dict[str,
             "platform": inventory.platform,
             "os": None
             if os is None
-            else {"id": os.id, "version_id": os.version_id, "name": os.pretty_name or None},
+            else {
+                "id": os.id,
+                "version_id": os.version_id,
+                "name": os.pretty_name or None,
+                "support": _support(report.support),
+            },
             "layers": [
                 {"digest": layer.digest, "diff_id": layer.diff_id, "size": layer.size}
                 for layer in inventory.layers
@@ -53,11 +58,27 @@ def as_document(report: ScanReport, *, now: datetime | None = None) -> dict[str,
     }
 
 
-def packages_document(inventory: Inventory) -> dict[str, Any]:
-    """What a scan's document says of the packages, without what advisories say."""
-    document = as_document(ScanReport(inventory, ()))
+def packages_document(inventory: Inventory, *, now: datetime | None = None) -> dict[str, Any]:
+    """What a scan's document says of the packages, without what advisories say.
+
+    now: for `image.os.support`; without it that is null.
+    """
+    support = support_of(inventory.os, now.date()) if inventory.os and now else None
+    document = as_document(ScanReport(inventory, (), support=support))
     kept = {key: document[key] for key in ("schema", "image", "packages", "skipped", "duration")}
     return {**kept, "unreadable": list(inventory.unreadable)}
+
+
+def _support(support: Support | None) -> dict[str, Any] | None:
+    if support is None:
+        return None
+    return {
+        "state": support.state,
+        "phase": support.phase or None,
+        "until": support.until or None,
+        "ended": support.ended or None,
+        "as_of": support.as_of or None,
+    }
 
 
 def finding_document(finding: Finding) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def render_packages(
     """The packages alone; arguments as of `render`."""
     match format:
         case "json":
-            return _json(packages_document(inventory))
+            return _json(packages_document(inventory, now=now))
         case "cyclonedx":
             from garrison.reports.cyclonedx import as_cyclonedx
 

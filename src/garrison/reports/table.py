@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from garrison.findings import Finding, ScanReport, Severity, full_name
-from garrison.packages import Inventory, Package
+from garrison.packages import Inventory, Package, support_sentence
 from garrison.reports.summary import count, decision_text, summarize, summary_line
 
 _COLORS = {
@@ -70,6 +70,7 @@ class _Page:
         self._counts(report)
         for warning in report.warnings:
             self._add(f"warning: {warning}", _WARN)
+        self._support(report)
         self._skipped(report.inventory)
         if report.findings:
             self.lines.append("")
@@ -114,6 +115,13 @@ class _Page:
             parts.append(self._paint(f"{severity.label} {number:,}", style))
         fixable = sum(1 for finding in report.findings if finding.match.fixed_in)
         self.lines.append("  ".join([*parts, self._paint(f"fixable {fixable:,}", _DIM)]))
+
+    def _support(self, report: ScanReport) -> None:
+        """What is worth knowing of the release's updates, where it is no warning already."""
+        if report.inventory.os is None or report.support is None or report.support.over:
+            return
+        if text := support_sentence(report.inventory.os, report.support):
+            self._add(f"note: {text}", _DIM)
 
     def _skipped(self, inventory: Inventory) -> None:
         skipped = inventory.skipped

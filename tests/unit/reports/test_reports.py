@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from garrison.findings import ScanReport, match_inventory
-from garrison.packages import Inventory, Layer, OperatingSystem, Package, Skipped
+from garrison.packages import Inventory, Layer, OperatingSystem, Package, Skipped, support_of
 from garrison.reports import as_document, render, summarize, summary_line
 from tests.unit.advisories.records import cvss, entry, record, until
 from tests.unit.findings.lookup import Records, deb, package
@@ -68,6 +69,23 @@ def test_document_of_a_finding() -> None:
         "decision": None,
     }  # fmt: skip
     assert document["summary"] == {"critical": 1, "high": 0, "medium": 0, "low": 0, "unknown": 0}
+
+
+def test_the_end_of_a_release_is_told() -> None:
+    """Debian 12 on that day: past regular support, in LTS, and no warning yet."""
+    os = OperatingSystem("debian", "12", "Debian GNU/Linux 12 (bookworm)")
+    supported = replace(report(NPM), support=support_of(os, NOW.date()))
+    assert as_document(supported)["image"]["os"]["support"] == {
+        "state": "extended",
+        "phase": "LTS",
+        "until": "2028-06-30",
+        "ended": None,
+        "as_of": "2026-11-24",
+    }
+    assert "is past regular support: LTS runs until 2028-06-30" in " ".join(
+        render(supported, "table", now=NOW).split()
+    )
+    assert as_document(report(NPM))["image"]["os"]["support"] is None
 
 
 def test_document_of_a_distribution_package() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Path, Query
@@ -24,10 +25,12 @@ from garrison.console.api.models import (
     PackageOut,
     SeverityName,
     SkippedFileOut,
+    SupportOut,
 )
 from garrison.database.images import ImageQuery, ImageRow, LayerRow, PackageRow
 from garrison.database.matches import AdvisoryRow, AffectedPackage, FindingQuery, FindingRow
 from garrison.findings.finding import Severity
+from garrison.packages import OperatingSystem, support_of
 
 router = APIRouter(tags=["Images and findings"])
 Digest = Annotated[str, Path(max_length=200, examples=["sha256:4f06…"])]
@@ -215,7 +218,7 @@ def _image(row: ImageRow) -> dict[str, Any]:
         "digest": row.digest,
         "reference": row.reference,
         "platform": row.platform,
-        "os": OsOut.model_validate(row.os) if row.os else None,
+        "os": _os(row.os) if row.os else None,
         "packages": row.packages,
         "findings": CountsOut.model_validate(row.counts),
         "fixable": row.counts.fixable,
@@ -224,6 +227,17 @@ def _image(row: ImageRow) -> dict[str, Any]:
         "first_seen": row.first_seen,
         "scanned_at": row.scanned_at,
     }
+
+
+def _os(os: OperatingSystem) -> OsOut:
+    support = support_of(os, datetime.now(UTC).date())
+    return OsOut(
+        id=os.id,
+        version_id=os.version_id,
+        pretty_name=os.pretty_name,
+        codename=os.codename,
+        support=SupportOut.model_validate(support),
+    )
 
 
 def _layer(row: LayerRow) -> LayerOut:

@@ -451,11 +451,26 @@ class CountsOut(Out):
     unknown: int
 
 
+class SupportOut(Out):
+    """How long a release gets updates; `paid`: subscribers alone.
+
+    phase, until: what is in force, and its last day. ended: when updates for everyone ended.
+    as_of: how old the list of these days is. Empty where there is nothing to say.
+    """
+
+    state: Literal["supported", "extended", "paid", "ended", "rolling", "development", "unknown"]
+    phase: str
+    until: str
+    ended: str
+    as_of: str
+
+
 class OsOut(Out):
     id: str
     version_id: str
     pretty_name: str
     codename: str
+    support: SupportOut
 
 
 class ImageOut(Out):

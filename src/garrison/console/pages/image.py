@@ -21,6 +21,7 @@ from garrison.console.pages.text import ImageName
 from garrison.console.pages.view import Choice, Crumb, choices, crumbs, link, segment
 from garrison.console.pages.visit import Visit, page
 from garrison.findings import Severity, full_name
+from garrison.packages import support_of, support_sentence
 from garrison.packages.versions import SCHEMES
 
 if TYPE_CHECKING:
@@ -113,7 +114,11 @@ class PackageLine:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What every tab of an image shows."""
+    """What every tab of an image shows.
+
+    support, support_label: what to know of the release's updates, as a sentence and in a few
+        words; empty where all is well. support_over: they have ended for everyone.
+    """
 
     crumbs: tuple[Crumb, ...]
     name: ImageName
@@ -133,6 +138,9 @@ class Facts:
     missing: tuple[str, ...]
     tabs: tuple[Choice, ...]
     again: str
+    support: str
+    support_label: str
+    support_over: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -646,6 +654,7 @@ def _facts(visit: Visit, view: ImageView, tab: str) -> Facts:
                 f"{here}/skipped",
             )
         )
+    support = support_of(image.os, visit.now.date()) if image.os else None
     return Facts(
         crumbs=crumbs(("Images", PATH), str(name)),
         name=name,
@@ -667,4 +676,7 @@ def _facts(visit: Visit, view: ImageView, tab: str) -> Facts:
         again=link("/scans/new", reference=image.reference, platform=image.platform)
         if visit.may(*OPERATORS) and image.reference
         else "",
+        support=support_sentence(image.os, support) if image.os and support else "",
+        support_label=support.label if support else "",
+        support_over=support is not None and support.over,
     )
