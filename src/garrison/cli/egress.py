@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +29,16 @@ if TYPE_CHECKING:
 
 _EXIT_NO = 1
 _INPUT_LIMIT = 1 << 20
+_SHOWN_ONLY = {
+    "builtin",
+    "ca_certificates",
+    "password_set",
+    "revision",
+    "saved_at",
+    "saved_by",
+    "sources",
+    "warnings",
+}
 _LABELS = {
     "http_proxy": "HTTP Proxy",
     "no_proxy": "No Proxy",
@@ -51,6 +62,7 @@ def register(app: typer.Typer) -> None:
     egress.command("show")(show)
     egress.command("set")(set_)
     egress.command("explain")(explain)
+    egress.command("export")(export)
     egress.command("test")(check)
     egress.command("connections")(connections)
     egress.command("health")(health)
@@ -86,12 +98,43 @@ def set_(
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from standard input.")
     ] = False,
+    auth: Annotated[
+        str | None,
+        typer.Option(metavar="SCHEME", help="auto, basic, digest, ntlm, negotiate or none."),
+    ] = None,
+    failover: Annotated[
+        str | None,
+        typer.Option(metavar="LIST", help="Names of proxies tried after HTTP Proxy; '' for none."),
+    ] = None,
+    pac_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Address of a PAC file; '' for none.")
+    ] = None,
+    strict: Annotated[
+        bool | None,
+        typer.Option("--strict/--no-strict", help="Refuse destinations that are not allowed."),
+    ] = None,
+    allowed: Annotated[
+        str | None,
+        typer.Option(metavar="LIST", help="What strict mode allows, as entries of No Proxy."),
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JSON",
+            help="File with any of the fields of `show --json`: proxies, rules, and so on.",
+        ),
+    ] = None,
     console: ConsoleOption = None,
     data: DataOption = None,
     json: JsonOption = False,
 ) -> None:
     """Change settings: only those that are given. A running Console uses them at once."""
-    changes = _changes(http_proxy, no_proxy, ca_file, user, password_stdin)
+    changes = _read_file(file) if file else {}
+    changes |= _changes(http_proxy, no_proxy, ca_file, user, password_stdin)
+    options = {"auth": auth, "pac_url": pac_url, "strict": strict}
+    lists = {"failover": failover, "allowed": allowed}
+    changes |= {name: value for name, value in options.items() if value is not None}
+    changes |= {name: _words(value) for name, value in lists.items() if value is not None}
     if not changes:
         raise InvalidSettingError(
             "egress", "nothing to change was given", "See garrison egress set --help."
@@ -112,6 +155,10 @@ def explain(
     url: Annotated[str, typer.Argument(metavar="URL")],
     purpose: PurposeOption = "registry",
     from_: FromOption = "console",
+    group: Annotated[
+        str | None,
+        typer.Option(metavar="GROUP", help="As a Defender of this group would go."),
+    ] = None,
     console: ConsoleOption = None,
     data: DataOption = None,
     json: JsonOption = False,
@@ -120,19 +167,63 @@ def explain(
     checked = _purpose(purpose)
     chosen = target(console, data)
     if isinstance(chosen, Remote):
-        body = {"url": url, "purpose": checked, "from": from_}
+        body = {"url": url, "purpose": checked, "from": from_, "group": group}
         document = chosen.call("POST", "/egress/explain", body)
     else:
         from garrison.egress import explain as decide
 
         _only_console(from_)
-        document = _decided(lambda: decide(url, _in_force(chosen), checked).as_dict())
+        settings = _in_force(chosen)
+        if group is not None:
+            settings = settings.for_group(group)
+        document = _decided(lambda: decide(url, settings, checked).as_dict())
     if json:
         print_json(document)
         return
-    way = f"via {document['proxy']}" if document["route"] == "proxy" else "direct"
-    print(f"{document['url']}: {way}")
+    print(f"{document['url']}: {_way(document)}")
     print(f"because: {document['because']}")
+    for other in document.get("candidates", [])[1:]:
+        print(f"then:    {_way(other)}")
+    if document.get("note"):
+        print(f"note:    {document['note']}")
+
+
+def export(
+    group: Annotated[
+        str, typer.Option(metavar="GROUP", help="Of Defenders: its rules alone, and their proxies.")
+    ] = "",
+    output: Annotated[
+        str, typer.Option(metavar="FILE", help="Where to write it, with mode 0600; - prints it.")
+    ] = "-",
+    data: DataOption = None,
+) -> None:
+    """Write the settings as a Defender reads them (GARRISON_EGRESS_FILE), with passwords.
+
+    Only on the Console's own machine.
+    """
+    import json
+
+    from garrison.egress.settings import settings_document
+
+    chosen = target(None, data)
+    if isinstance(chosen, Remote):
+        raise InvalidSettingError(
+            "console",
+            "passwords are never read over the API",
+            "Run this on the Console's machine with --data.",
+        )
+    document = settings_document(_in_force(chosen).for_group(group))
+    text = json.dumps(document, indent=2) + "\n"
+    if output == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(descriptor, 0o600)
+            file.write(text)
+    except OSError as error:
+        raise InvalidSettingError("output", f"cannot write {output}: {error.strerror}") from error
 
 
 def check(
@@ -384,6 +475,36 @@ def _changes(
     return {name: value for name, value in given.items() if value is not None}
 
 
+def _read_file(path: str) -> dict[str, Any]:
+    """The fields of a JSON file; what `show` says besides them is no setting."""
+    import json
+
+    from garrison.egress import MORE_FIELDS
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            document = json.loads(file.read(_INPUT_LIMIT * 8))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not JSON"
+        raise InvalidSettingError("file", f"cannot read {path}: {reason}") from error
+    if not isinstance(document, dict):
+        raise InvalidSettingError("file", f"{path} is not a JSON object")
+    known = {*_LABELS, *MORE_FIELDS}
+    if unknown := sorted(set(document) - known - _SHOWN_ONLY):
+        raise InvalidSettingError(
+            "file",
+            f"{path}: there is no setting {unknown[0]}",
+            f"Known: {', '.join(sorted(known))}.",
+        )
+    found = {name: value for name, value in document.items() if name in known}
+    for name in ("http_proxy", "ca", "user"):
+        if not isinstance(found.get(name, ""), str):
+            raise InvalidSettingError(name, f"{path}: {name} is not a text")
+    if isinstance(found.get("password"), str):
+        found["password"] = Secret(found["password"])
+    return found
+
+
 def _read_ca(path: str) -> str:
     if not path:
         return ""
@@ -415,6 +536,7 @@ def _read_password() -> str:
 
 def _set_local(chosen: Local, changes: dict[str, Any]) -> dict[str, Any]:
     from garrison.console import proxy
+    from garrison.egress import MORE_FIELDS
 
     with chosen.state(create=True) as state:
         before = proxy.current(state)
@@ -426,6 +548,7 @@ def _set_local(chosen: Local, changes: dict[str, Any]) -> dict[str, Any]:
             user=values["user"],
             password=changes.get("password", proxy.KEEP),
             revision=before.revision,
+            more={name: changes[name] for name in MORE_FIELDS if name in changes},
         )
         return _document(proxy.save(state, form, actor()))
 
@@ -437,7 +560,7 @@ def _set_remote(chosen: Remote, changes: dict[str, Any]) -> dict[str, Any]:
     } | changes
     if isinstance(body["no_proxy"], str):
         body["no_proxy"] = _words(body["no_proxy"])
-    if "password" in body:
+    if isinstance(body.get("password"), Secret):
         body["password"] = body["password"].reveal()
     document: dict[str, Any] = chosen.call("PUT", "/settings/proxy", body)
     return document
@@ -494,6 +617,8 @@ def _print_settings(document: dict[str, Any]) -> None:
         source = sources.get(name, "")
         shown = value or "none"
         print(f"{_LABELS[name]:15}  {shown}" + (f"  ({source})" if source else ""))
+    for label, value in _more_lines(document):
+        print(f"{label:15}  {value}")
     if document["revision"]:
         print(f"Revision {document['revision']}, saved by {document['saved_by']}.")
     else:
@@ -562,6 +687,42 @@ def _print_health(document: dict[str, Any]) -> None:
     )
 
 
+def _more_lines(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """What goes beyond the five, where it is set."""
+    lines = []
+    if document["auth"] != "auto":
+        lines.append(("Authentication", document["auth"]))
+    lines += [
+        (
+            "Proxy",
+            f"{one['name']}: {one['address']}" + (f", user {one['user']}" if one["user"] else ""),
+        )
+        for one in document["proxies"]
+    ]
+    if document["failover"]:
+        lines.append(("Failover", ", ".join(document["failover"])))
+    if document["pac_url"]:
+        lines.append(("PAC file", document["pac_url"]))
+    for rule in document["rules"]:
+        matched = [
+            *rule["purposes"],
+            *rule["destinations"],
+            *(f"group {g}" for g in rule["groups"]),
+        ]
+        use = ", ".join(rule["proxies"]) or rule["use"]
+        lines.append(("Rule", f"{rule['name']}: {', '.join(matched) or 'everything'} → {use}"))
+    lines += [("CA", f"for {', '.join(one['destinations'])}") for one in document["destination_ca"]]
+    if document["strict"]:
+        lines.append(("Strict mode", f"allowed: {', '.join(document['allowed'])}"))
+    if not document["direct_in_cluster"]:
+        lines.append(("In-cluster", "names of the cluster are not direct by themselves"))
+    return lines
+
+
+def _way(route: dict[str, Any]) -> str:
+    return f"via {route['proxy']}" if route["proxy"] else str(route["route"])
+
+
 def _certificates(certificates: list[dict[str, Any]]) -> str:
     return "; ".join(
         f"{each['subject']} (SHA-256 {str(each['sha256'])[:16]}…)" for each in certificates
@@ -570,8 +731,7 @@ def _certificates(certificates: list[dict[str, Any]]) -> str:
 
 def _print_test(document: dict[str, Any]) -> None:
     route = document["route"]
-    way = f"via {route['proxy']}" if route["route"] == "proxy" else "direct"
-    print(f"{document['url']} from {document['from']}: {way} ({route['because']})")
+    print(f"{document['url']} from {document['from']}: {_way(route)} ({route['because']})")
     for step in document["trace"]:
         mark = "ok  " if step["ok"] else "FAIL"
         detail = f"  {step['detail']}" if step["detail"] else ""

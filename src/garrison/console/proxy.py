@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import enum
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
@@ -18,6 +19,7 @@ from garrison.console.state import AppState
 from garrison.database import proxy as rows
 from garrison.database.keys import SEAL_PROXY
 from garrison.egress import ProxySettings, Purpose
+from garrison.egress.rules import more_document
 from garrison.fleet.messages import ExplainRequest, TestRequest
 from garrison.secret import Secret
 
@@ -49,6 +51,8 @@ class ProxyForm:
 
     password: a new one, None to remove it, KEEP to leave it.
     revision: the revision the form was filled from; None saves over whatever is there.
+    more: by field (egress.MORE_FIELDS) the plain form of what goes beyond the five; what is absent
+    stays as it is, and so does the password of a proxy without `password`; None removes it.
     """
 
     http_proxy: str
@@ -57,6 +61,7 @@ class ProxyForm:
     user: str
     password: Secret | Keep | None = KEEP
     revision: int | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +112,14 @@ def save(state: AppState, form: ProxyForm, actor: str) -> SavedProxy:
     with state.db.write() as c:
         before = rows.current(c)
         password = _password(state, form, before)
+        more = _merged(state, form, before)
         checked = ProxySettings.build(
             http_proxy=form.http_proxy,
             no_proxy=form.no_proxy,
             ca=form.ca,
             user=form.user.strip(),
             password=password,
+            more=more,
         )
         rows.save(
             c,
@@ -121,6 +128,7 @@ def save(state: AppState, form: ProxyForm, actor: str) -> SavedProxy:
             ca=checked.trust.pem,
             user=checked.credentials.user if checked.credentials else "",
             password=_sealed(state, form, before, checked),
+            more=_stored(state, checked, before),
             expected_revision=form.revision,
             actor=actor,
             now=datetime.now(UTC),
@@ -154,14 +162,23 @@ def follow(state: AppState) -> bool:
 
 
 async def explain(
-    state: AppState, url: str, purpose: Purpose, from_: str = CONSOLE
+    state: AppState,
+    url: str,
+    purpose: Purpose,
+    from_: str = CONSOLE,
+    group: str | None = None,
 ) -> dict[str, Any]:
     """The route `url` would take from the Console or from a Defender (its id or name).
+
+    group: as a Defender of that group would be told now, decided here.
 
     Raises: BadUrlError for a scheme we do not speak; NotFoundError for an unknown Defender;
     ConflictError for one that is not connected.
     """
-    own = egress.explain(url, state.egress.settings, purpose).as_dict()
+    settings = state.egress.settings
+    if group is not None:
+        settings = settings.for_group(group)
+    own = egress.explain(url, settings, purpose).as_dict()
     if from_ == CONSOLE:
         return own
     request = ExplainRequest(str(uuid.uuid4()), url, purpose)
@@ -217,6 +234,56 @@ def _sealed(
     return state.db.key.seal(SEAL_PROXY, held.password)
 
 
+def _merged(state: AppState, form: ProxyForm, before: ProxyRow | None) -> dict[str, Any]:
+    """The plain form with secrets of what will hold: what the form leaves is as before."""
+    held = (
+        _opened(state.db, before.more)
+        if before is not None
+        else more_document(state.settings.environment_proxy.more, secrets=True)
+    )
+    kept = {one["name"]: one.get("password") for one in held.get("proxies", ())}
+    merged = {**held, **form.more}
+    if isinstance(given := form.more.get("proxies"), list | tuple):
+        merged["proxies"] = [
+            {"password": kept.get(one.get("name")), **one} if isinstance(one, Mapping) else one
+            for one in given
+        ]
+    return merged
+
+
+def _opened(db: Database, more: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's `more` with its passwords opened."""
+    opened = dict(more)
+    if proxies := more.get("proxies"):
+        opened["proxies"] = [{**one, "password": _open(db, one.get("password"))} for one in proxies]
+    return opened
+
+
+def _open(db: Database, sealed: str | None) -> Secret | None:
+    return db.key.open(SEAL_PROXY, base64.b64decode(sealed)) if sealed else None
+
+
+def _stored(state: AppState, checked: ProxySettings, before: ProxyRow | None) -> dict[str, Any]:
+    """What goes into the row: a password that stayed the same stays the same bytes."""
+    old = {
+        one["name"]: one.get("password")
+        for one in (before.more if before else {}).get("proxies", ())
+    }
+    document = more_document(checked.more)
+    for one in document["proxies"]:
+        del one["password_set"]
+        proxy = checked.more.proxy(one["name"])
+        held = proxy.credentials.password if proxy and proxy.credentials else Secret("")
+        if not held:
+            continue
+        sealed = old.get(one["name"])
+        same = sealed is not None and _open(state.db, sealed) == held
+        one["password"] = (
+            sealed if same else base64.b64encode(state.db.key.seal(SEAL_PROXY, held)).decode()
+        )
+    return document
+
+
 def _built(db: Database, row: ProxyRow) -> ProxySettings:
     return ProxySettings.build(
         http_proxy=row.http_proxy,
@@ -225,7 +292,8 @@ def _built(db: Database, row: ProxyRow) -> ProxySettings:
         user=row.user,
         password=db.key.open(SEAL_PROXY, row.password) if row.password else None,
         revision=row.revision,
-        sources=dict.fromkeys(FIELDS, "saved"),
+        sources=dict.fromkeys((*FIELDS, *egress.MORE_FIELDS), "saved"),
+        more=_opened(db, row.more),
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +19,10 @@ from garrison.database.tables import proxy_settings
 
 @dataclass(frozen=True, slots=True)
 class ProxyRow:
-    """One saved version. password: sealed for keys.SEAL_PROXY; None when there is none."""
+    """One saved version. password: sealed for keys.SEAL_PROXY; None when there is none.
+
+    more: the plain form of what goes beyond five; each proxy's `password` is sealed, in Base64.
+    """
 
     revision: int
     http_proxy: str
@@ -28,6 +32,7 @@ class ProxyRow:
     password: bytes | None
     saved_at: datetime
     saved_by: str
+    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 def current(c: Connection) -> ProxyRow | None:
@@ -45,6 +50,7 @@ def save(
     ca: str,
     user: str,
     password: bytes | None,
+    more: Mapping[str, Any],
     expected_revision: int | None,
     actor: str,
     now: datetime,
@@ -61,7 +67,9 @@ def save(
     revision = 0 if before is None else before.revision
     if expected_revision is not None and expected_revision != revision:
         raise StaleRevisionError(expected_revision, revision)
-    after = ProxyRow(revision + 1, http_proxy, tuple(no_proxy), ca, user, password, now, actor)
+    after = ProxyRow(
+        revision + 1, http_proxy, tuple(no_proxy), ca, user, password, now, actor, more
+    )
     try:
         c.execute(insert(proxy_settings), _values(after))
     except IntegrityError:
@@ -90,6 +98,7 @@ def _row(row: Row[Any]) -> ProxyRow:
         row.password,
         row.saved_at,
         row.saved_by,
+        row.more,
     )
 
 
@@ -101,6 +110,7 @@ def _values(row: ProxyRow) -> dict[str, Any]:
         "ca": row.ca,
         "user": row.user,
         "password": row.password,
+        "more": dict(row.more),
         "saved_at": row.saved_at,
         "saved_by": row.saved_by,
     }
@@ -118,4 +128,44 @@ def _changes(before: ProxyRow | None, after: ProxyRow) -> dict[str, Any]:
         changed["ca"] = "set" if after.ca else "removed"
     if (before.password if before else None) != after.password:
         changed["password"] = "set" if after.password else "removed"
+    return changed | more_changes(before.more if before else {}, after.more)
+
+
+def more_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """By field the value before and after: no secret, of a CA the start of its SHA-256."""
+    old, new = _shown(before), _shown(after)
+    changed: dict[str, Any] = {
+        name: [old.get(name), new.get(name)]
+        for name in (*old, *(name for name in new if name not in old))
+        if old.get(name) != new.get(name)
+    }
+    sealed = {one["name"]: one.get("password") for one in before.get("proxies", ())}
+    for one in after.get("proxies", ()):
+        if one.get("password") != sealed.get(one["name"]):
+            changed[f"password of {one['name']}"] = "set" if one.get("password") else "removed"
     return changed
+
+
+def _shown(more: Mapping[str, Any]) -> dict[str, Any]:
+    shown = {name: value for name, value in more.items() if value}
+    # What is on or empty unless somebody chose otherwise is no change when it first is written.
+    if more.get("direct_in_cluster", True):
+        shown.pop("direct_in_cluster", None)
+    else:
+        shown["direct_in_cluster"] = False
+    if shown.get("auth") == "auto":
+        del shown["auth"]
+    if "proxies" in shown:
+        shown["proxies"] = [
+            {name: value for name, value in one.items() if name != "password"}
+            for one in shown["proxies"]
+        ]
+    if "destination_ca" in shown:
+        shown["destination_ca"] = [
+            {
+                "destinations": one["destinations"],
+                "sha256": hashlib.sha256(one["ca"].encode()).hexdigest()[:16],
+            }
+            for one in shown["destination_ca"]
+        ]
+    return shown

@@ -48,6 +48,8 @@ proxy_settings = Table(
     Column("ca", String, nullable=False),
     Column("user", String, nullable=False),
     Column("password", Blob),
+    # What goes beyond these five, in its plain form; passwords in it are sealed, in Base64.
+    Column("more", Json, nullable=False, server_default="{}"),
     Column("saved_at", UtcDateTime, nullable=False),
     Column("saved_by", String, nullable=False),
 )

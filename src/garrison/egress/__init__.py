@@ -9,6 +9,7 @@ trace and what the proxy answered.
 from garrison.egress.answer import Fetched, Headers
 from garrison.egress.body import Body, check_connection, fetch, open_body
 from garrison.egress.bypass import BypassEntry, BypassEntryError, BypassList
+from garrison.egress.credentials import AUTHS, Credentials, ProxyAuth
 from garrison.egress.endpoint import (
     PURPOSES,
     BadUrlError,
@@ -24,6 +25,7 @@ from garrison.egress.errors import (
     error_classes,
 )
 from garrison.egress.route import (
+    Choice,
     Direct,
     Explanation,
     Route,
@@ -31,8 +33,17 @@ from garrison.egress.route import (
     choose_route,
     explain,
 )
+from garrison.egress.rules import (
+    CONSOLE_GROUP,
+    DEFAULT_NAME,
+    MORE_FIELDS,
+    USES,
+    DestinationCa,
+    More,
+    Proxy,
+    Rule,
+)
 from garrison.egress.settings import (
-    Credentials,
     InvalidSettings,
     ProxySettings,
     settings_from_environment,
@@ -41,8 +52,13 @@ from garrison.egress.trace import HOPS, Answer, ConnectionRecord, Step, TestResu
 from garrison.egress.trust import BadCertificateError, Certificate, TrustBundle
 
 __all__ = [
+    "AUTHS",
+    "CONSOLE_GROUP",
+    "DEFAULT_NAME",
     "HOPS",
+    "MORE_FIELDS",
     "PURPOSES",
+    "USES",
     "Answer",
     "BadCertificateError",
     "BadUrlError",
@@ -52,8 +68,10 @@ __all__ = [
     "BypassList",
     "Certificate",
     "CertificateError",
+    "Choice",
     "ConnectionRecord",
     "Credentials",
+    "DestinationCa",
     "Direct",
     "EgressError",
     "Endpoint",
@@ -61,11 +79,15 @@ __all__ = [
     "Fetched",
     "Headers",
     "InvalidSettings",
+    "More",
+    "Proxy",
     "ProxyAddress",
     "ProxyAnswerError",
+    "ProxyAuth",
     "ProxySettings",
     "Purpose",
     "Route",
+    "Rule",
     "Step",
     "Target",
     "TestResult",

@@ -16,15 +16,18 @@ from garrison.egress.endpoint import Endpoint, Purpose, Target
 from garrison.egress.errors import (
     AnswerTimeoutError,
     EgressError,
+    PacUnavailableError,
     TooLargeError,
     TooManyRedirectsError,
     TruncatedError,
 )
+from garrison.egress.failover import first_that_works
 from garrison.egress.handshake import USER_AGENT, AnswerFault, Exchange, Scrub
-from garrison.egress.plan import Ask, Call, begin, call_for, check
-from garrison.egress.record import Observer, moved, observe
+from garrison.egress.plan import Ask, Call, Checked, Plan, begin, calls_for, check
+from garrison.egress.record import Observer, moved, teller
 from garrison.egress.redirect import redirected
 from garrison.egress.result import failed, passed
+from garrison.egress.route import Choice, Explanation, choose_route
 from garrison.egress.settings import ProxySettings
 from garrison.egress.sockets import Wire
 from garrison.egress.trace import TestResult
@@ -135,7 +138,8 @@ class Body:
         return self._told(TruncatedError(self._destination))
 
     def _told(self, error: EgressError) -> EgressError:
-        error.trace, error.route = self._wire.trace, self._wire.call.route
+        error.trace = self._wire.trace
+        error.route = self._wire.call.route if self._wire.call else None
         return error
 
     def read(self, n: int = -1, *, limit: int | None = None) -> bytes:
@@ -193,20 +197,30 @@ def open_body(
     Raises EgressError: the destination was not reached. BadUrlError.
     """
     target = Target.parse(url)
-    call = call_for(target, settings, extra_ca=extra_ca)
-    asked = _request(method, target, call, headers or {}, data)
-    wire = Wire(call, timeout)
-    try:
-        _, exchange = wire.run(begin(call, asked, wire.trace))
-    except EgressError as error:
-        observe(observer, call, purpose, error, wire.trace)
-        raise
-    observe(observer, call, purpose, None, wire.trace)
+    wire = Wire(timeout)
+    calls = calls_for(target, decide(target, settings, purpose), settings, extra_ca=extra_ca)
+
+    def attempt(call: Call) -> Plan[Exchange]:
+        wire.call = call
+        asked = _request(method, target, call, headers or {}, data)
+        _, exchange = yield from begin(call, asked, wire.trace)
+        return exchange
+
+    exchange = wire.run(first_that_works(calls, wire.trace, attempt, teller(observer, purpose)))
 
     def count(received: int) -> None:
-        moved(observer, call, purpose, sent=len(data or b""), received=received)
+        assert wire.call is not None
+        moved(observer, wire.call, purpose, sent=len(data or b""), received=received)
 
     return Body(wire, exchange, target.endpoint, timeout, url, count)
+
+
+def decide(target: Target, settings: ProxySettings, purpose: Purpose) -> Choice:
+    """The choice for `target`, with what the PAC file says where that is needed."""
+    choice = choose_route(target, settings, purpose)
+    if choice.ask_pac:
+        raise PacUnavailableError
+    return choice
 
 
 def _request(
@@ -293,14 +307,27 @@ def check_connection(
 ) -> TestResult:
     """The blocking form of `EgressClient.test`, for a command line without aiohttp."""
     target = Target.parse(url)
-    call = call_for(target, settings)
-    wire = Wire(call, timeout)
+    wire = Wire(timeout)
+    choice = choose_route(target, settings, purpose)
     try:
-        checked = wire.run(check(call, target, wire.trace, os.urandom(16)))
+        choice = decide(target, settings, purpose)
+        calls = calls_for(target, choice, settings)
+
+        def attempt(call: Call) -> Plan[Checked]:
+            wire.call = call
+            return check(call, target, wire.trace, os.urandom(16))
+
+        plan = first_that_works(calls, wire.trace, attempt, teller(observer, purpose, test=True))
+        checked = wire.run(plan)
     except EgressError as error:
-        observe(observer, call, purpose, error, wire.trace, test=True)
-        return failed(url, call, purpose, wire.trace, error, origin)
+        return failed(Explanation(url, choice, purpose, error.route), wire.trace, error, origin)
     finally:
         wire.drop()
-    observe(observer, call, purpose, None, wire.trace, test=True)
-    return passed(url, call, purpose, wire.trace, checked, origin)
+    assert wire.call is not None
+    return passed(
+        Explanation(url, choice, purpose, wire.call.route),
+        target.endpoint,
+        wire.trace,
+        checked,
+        origin,
+    )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Self, TypeAlias
 
 from garrison.egress.endpoint import Endpoint, IpAddress, normal_name, read_ip
@@ -130,12 +130,17 @@ class BypassList:
     entries: tuple[BypassEntry, ...] = ()
     warnings: tuple[str, ...] = ()
     """What is redundant, or means something else than it seems to."""
+    in_cluster: bool = True
+    """Whether names inside a cluster are direct without being listed."""
 
     @classmethod
-    def parse(cls, text: str | Iterable[str]) -> tuple[Self, tuple[BypassEntryError, ...]]:
+    def parse(
+        cls, text: str | Iterable[str], *, direct: bool = True, in_cluster: bool = True
+    ) -> tuple[Self, tuple[BypassEntryError, ...]]:
         """The list of the readable entries, and one error for each of the others.
 
-        Entries are separated by commas, semicolons or white space.
+        Entries are separated by commas, semicolons or white space. direct: the list says what is
+        reached directly, so that the built-in entries hold beside it.
         """
         parts = [text] if isinstance(text, str) else list(text)
         words = [word for part in parts for word in _SEPARATORS.split(part) if word]
@@ -154,8 +159,9 @@ class BypassList:
                 warnings.append(f"{entry} is there twice")
                 continue
             entries.append(entry)
-        warnings += _redundant(entries)
-        return cls(tuple(entries), tuple(warnings)), tuple(errors)
+        made = cls(tuple(entries), in_cluster=in_cluster)
+        warnings += _redundant(entries, made.builtin if direct else ())
+        return replace(made, warnings=tuple(warnings)), tuple(errors)
 
     @classmethod
     def of(cls, text: str | Iterable[str]) -> Self:
@@ -167,23 +173,25 @@ class BypassList:
 
     @property
     def builtin(self) -> tuple[BypassEntry, ...]:
-        return BUILTIN
+        return (*BUILTIN, *IN_CLUSTER) if self.in_cluster else BUILTIN
 
     def match(self, destination: Endpoint) -> BypassEntry | None:
         """The entry that sends `destination` direct; the built-in ones are asked first."""
-        for entry in (*BUILTIN, *self.entries):
-            if entry.matches(destination):
-                return entry
-        return None
+        found = (entry for entry in self.builtin if entry.matches(destination))
+        return next(found, None) or self.find(destination)
+
+    def find(self, destination: Endpoint) -> BypassEntry | None:
+        """The first of the operator's entries that matches."""
+        return next((entry for entry in self.entries if entry.matches(destination)), None)
 
     def __str__(self) -> str:
         return ",".join(entry.text for entry in self.entries)
 
 
-def _redundant(entries: list[BypassEntry]) -> list[str]:
+def _redundant(entries: list[BypassEntry], builtin: tuple[BypassEntry, ...]) -> list[str]:
     found = []
     for index, entry in enumerate(entries):
-        if cover := next((one for one in BUILTIN if one.covers(entry)), None):
+        if cover := next((one for one in builtin if one.covers(entry)), None):
             found.append(f"{entry} is not needed: {cover} is always direct")
             continue
         for other_index, other in enumerate(entries):
@@ -268,3 +276,10 @@ BUILTIN: tuple[BypassEntry, ...] = (
     _builtin("fe80::/10", "link-local"),
 )
 """Always direct, whatever is set: no proxy can reach these on our behalf."""
+
+IN_CLUSTER: tuple[BypassEntry, ...] = (
+    _builtin(".svc", "a service of this cluster"),
+    _builtin(".cluster.local", "a name of this cluster"),
+    _builtin("kubernetes.default", "this cluster's API"),
+)
+"""Direct unless switched off: names that only a cluster's own DNS knows."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from garrison.egress.settings import Credentials
+from garrison.egress.credentials import Credentials
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105, the grammar's word
 _SEPARATOR = re.compile(r"[\s,]*")

@@ -10,16 +10,18 @@ import contextlib
 import socket
 import ssl
 import time
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from garrison.egress.addresses import STAGGER, interleaved, worst
 from garrison.egress.endpoint import Endpoint, Purpose
-from garrison.egress.errors import EgressError
+from garrison.egress.failover import first_that_works
 from garrison.egress.plan import (
     Address,
     Call,
     Connect,
     EarlyData,
+    Left,
     Limit,
     Opened,
     Operation,
@@ -29,10 +31,11 @@ from garrison.egress.plan import (
     Resolve,
     Run,
     Send,
+    Share,
     StartTls,
     open_call,
 )
-from garrison.egress.record import Observer, observe
+from garrison.egress.record import Observer, teller
 from garrison.egress.trace import Trace
 from garrison.egress.trust import verified_chain
 
@@ -65,28 +68,29 @@ class Stream:
 
 
 async def dial(
-    call: Call,
+    calls: Sequence[Call],
     *,
     purpose: Purpose,
     timeout: float,
     observer: Observer | None = None,
     trace: Trace | None = None,
 ) -> Stream:
-    """Open the connection that `call` describes.
+    """Open the first of `calls` that works; they are tried in order.
 
     timeout: seconds for everything: names, TCP, TLS, the proxy's answer, second looks.
-    trace: gains one step per hop, also when the dial fails. observer: gets one record.
+    trace: gains one step per hop, also when the dial fails. observer: gets one record for each
+    that was tried.
 
     Raises EgressError.
     """
     trace = trace if trace is not None else Trace(time.monotonic)
     wire = Wire(timeout)
-    try:
-        opened = await wire.run(open_call(call, trace))
-    except EgressError as error:
-        observe(observer, call, purpose, error, trace)
-        raise
-    observe(observer, call, purpose, None, trace)
+
+    def attempt(call: Call) -> Plan[tuple[Call, Opened]]:
+        return call, (yield from open_call(call, trace))
+
+    tell = teller(observer, purpose)
+    call, opened = await wire.run(first_that_works(calls, trace, attempt, tell))
     return Stream(wire, opened, call, trace)
 
 
@@ -96,7 +100,7 @@ class Wire:
     def __init__(self, timeout: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._end = self._loop.time() + timeout
-        self._deadline = self._end
+        self._share = self._deadline = self._end
         self._transport: asyncio.Transport | None = None
         self._pipe = _Pipe()
 
@@ -120,10 +124,14 @@ class Wire:
             plan.close()
 
     async def _perform(self, operation: Operation) -> Any:
-        if isinstance(operation, Limit):
-            self._deadline = self._end
-            if operation.seconds is not None:
-                self._deadline = min(self._end, self._loop.time() + operation.seconds)
+        if isinstance(operation, Left):
+            return self._end - self._loop.time()
+        if isinstance(operation, Limit | Share):
+            now, seconds = self._loop.time(), operation.seconds
+            if isinstance(operation, Share):
+                self._share = self._end if seconds is None else min(self._end, now + seconds)
+                seconds = None
+            self._deadline = self._share if seconds is None else min(self._share, now + seconds)
             return None
         async with asyncio.timeout_at(self._deadline):
             match operation:

@@ -88,11 +88,12 @@ class Endpoint:
 
 
 ProxyScheme: TypeAlias = Literal["http", "https", "socks5", "socks5h"]
+_PROXY_PORTS: dict[ProxyScheme, int] = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyAddress:
-    """A proxy; `https`: TLS from here to the proxy itself."""
+    """A proxy; `https`: TLS from here to the proxy itself. `socks5h`: it resolves names."""
 
     scheme: ProxyScheme
     endpoint: Endpoint
@@ -111,20 +112,15 @@ class ProxyAddress:
         if parts.username is not None or parts.password is not None:
             raise ValueError("credentials do not belong in the address: enter them in User"
                              " and Password")  # fmt: skip
-        scheme = parts.scheme.lower()
-        if scheme not in ("http", "https", "socks5", "socks5h"):
-            raise ValueError(
-                f"{scheme}:// proxies are not supported: use http://, https://, socks5:// or"
-                " socks5h://"
-            )
+        scheme = _proxy_scheme(parts.scheme.lower())
         if parts.path not in ("", "/") or parts.query or parts.fragment:
             raise ValueError("an address ends after its port: PROTOCOL://HOST:PORT")
         port = parts.port
         if port is None:
             if not default_port:
                 raise ValueError(f"the port is missing: {scheme}://{parts.hostname or 'HOST'}:PORT")
-            port = {"https": 443, "http": 80}.get(scheme, 1080)
-        return cls(scheme, Endpoint(_host(parts), port))  # type: ignore[arg-type]
+            port = _PROXY_PORTS[scheme]
+        return cls(scheme, Endpoint(_host(parts), port))
 
     @property
     def socks(self) -> bool:
@@ -133,6 +129,13 @@ class ProxyAddress:
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.endpoint}"
+
+
+def _proxy_scheme(text: str) -> ProxyScheme:
+    for scheme in _PROXY_PORTS:
+        if scheme == text:
+            return scheme
+    raise ValueError(f"{text}:// proxies are not supported: use {'://, '.join(_PROXY_PORTS)}://")
 
 
 def _with_scheme(text: str) -> str:

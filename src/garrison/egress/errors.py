@@ -62,6 +62,29 @@ class EgressError(GarrisonError):
         }
 
 
+# --- before anything is opened ----------------------------------------------------------------
+
+
+class NotAllowedError(EgressError):
+    """Strict mode: the destination is not among those that are allowed."""
+
+    code, at, actor = "egress.not_allowed", "resolve", "you"
+    advice = f"If it is to be reached, add it to the allowed destinations in {_PAGE}."
+
+    def __init__(self, destination: Endpoint) -> None:
+        super().__init__(f"strict mode allows no connection to {destination}")
+
+
+class PacUnavailableError(EgressError):
+    """There is a PAC file to ask, and no way to evaluate it."""
+
+    code, at, actor = "egress.pac_unavailable", "resolve", "you"
+    advice = "Install garrison with its extra `defender` or `cli`, which bring QuickJS."
+
+    def __init__(self) -> None:
+        super().__init__("this installation cannot evaluate PAC files")
+
+
 # --- names and TCP --------------------------------------------------------------------------
 
 

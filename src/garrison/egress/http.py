@@ -30,6 +30,8 @@ from garrison.egress.errors import (
     ClosedError,
     EgressError,
     InspectorFailedError,
+    PacUnavailableError,
+    ProxyAnswerError,
     ProxyBadAnswerError,
     ProxyClosedError,
     ProxySilentError,
@@ -37,10 +39,13 @@ from garrison.egress.errors import (
     TooManyRedirectsError,
     TruncatedError,
 )
+from garrison.egress.failover import HEALTH, first_that_works, moves_on
 from garrison.egress.handshake import BODY_KEPT, USER_AGENT, is_proxys_own, kept_answer
 from garrison.egress.plan import (
     Call,
-    call_for,
+    Checked,
+    Plan,
+    calls_for,
     check,
     diagnose,
     prime,
@@ -48,11 +53,11 @@ from garrison.egress.plan import (
     upgrade_error,
     wants_certificate,
 )
-from garrison.egress.record import Observer, moved, observe
+from garrison.egress.record import Observer, moved, observe, teller
 from garrison.egress.redirect import redirected
 from garrison.egress.refusal import is_refusal, refusal, unauthorised
 from garrison.egress.result import failed, passed
-from garrison.egress.route import ViaProxy
+from garrison.egress.route import Choice, Explanation, ViaProxy, choose_route
 from garrison.egress.settings import ProxySettings
 from garrison.egress.signin import SignIn
 from garrison.egress.trace import Answer, TestResult, Trace
@@ -70,16 +75,20 @@ _GRACE = 0.2
 class _Attempt:
     """One request, and what the connector must know of it when it opens a connection.
 
-    deadline: of the loop's clock, for the head of the answer. ssl: part of the pool's key, so
-    that a connection which trusted more CAs serves nobody else.
+    calls: the candidates for a new connection; call: the one in use. Of the loop's clock, opening:
+    until when a connection must stand; deadline: for the head of the answer. ssl: part of the
+    pool's key, so that a connection which trusted more CAs serves nobody else.
     """
 
     generation: _Generation
+    pool: _Pool
     target: Target
+    calls: tuple[Call, ...]
     call: Call
     purpose: Purpose
     timeout: float
     deadline: float
+    opening: float
     observer: Observer | None
     ssl: Any
     trace: Trace = field(default_factory=lambda: Trace(time.monotonic))
@@ -113,7 +122,12 @@ class _Attempt:
     @property
     def interceptor(self) -> bytes | None:
         """The CA that opened TLS on the latest connection there."""
-        return self.generation.connector.interceptors.get(str(self.destination))
+        return self.pool.connector.interceptors.get(str(self.destination))
+
+    def take(self, calls: tuple[Call, ...]) -> None:
+        """Try these now."""
+        self.calls, self.call, self.authorization, self.round = calls, calls[0], None, 0
+        self.sign_in = sign_in_for(self.call) if self.call.absolute else None
 
     def moved(self, *, sent: int = 0, received: int = 0) -> None:
         """Tell the observer of bytes that were carried."""
@@ -148,15 +162,15 @@ class _Connector(aiohttp.BaseConnector):
         self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
     ) -> ResponseHandler:
         attempt = _attempt.get()
-        left = attempt.deadline - asyncio.get_running_loop().time()
+        left = attempt.opening - asyncio.get_running_loop().time()
         stream = await dial(
-            attempt.call,
+            attempt.calls,
             purpose=attempt.purpose,
             timeout=left,
             observer=attempt.observer,
             trace=attempt.trace,
         )
-        opened, endpoint = stream.opened, str(attempt.destination)
+        opened, endpoint, attempt.call = stream.opened, str(attempt.destination), stream.call
         if attempt.call.pin is not None and opened.pinned is not None:
             self.pins[attempt.call.pin] = opened.pinned.pem
         if attempt.sign_in is not None and attempt.sign_in.begins_bound:
@@ -183,38 +197,42 @@ class _Response(aiohttp.ClientResponse):
         return response
 
 
+class _Pool:
+    """The connections of one list of routes: a request that goes another way uses none of them."""
+
+    def __init__(self) -> None:
+        self.connector = _Connector()
+        self.session = aiohttp.ClientSession(
+            connector=self.connector,
+            response_class=_Response,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            timeout=aiohttp.ClientTimeout(total=None),
+            headers={"User-Agent": USER_AGENT},
+        )
+
+
 class _Generation:
     """The connections of one ProxySettings: never used again once they are replaced."""
 
     def __init__(self, settings: ProxySettings) -> None:
         self.settings = settings
-        self._session: aiohttp.ClientSession | None = None
-        self._connector: _Connector | None = None
+        self._pools: dict[tuple[str, ...], _Pool] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._users = 0
         self._retired = False
         self._closing: asyncio.Task[None] | None = None
 
-    @property
-    def session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._loop = asyncio.get_running_loop()
-            self._connector = _Connector()
-            self._session = aiohttp.ClientSession(
-                connector=self._connector,
-                response_class=_Response,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-                timeout=aiohttp.ClientTimeout(total=None),
-                headers={"User-Agent": USER_AGENT},
-            )
-        return self._session
-
-    @property
-    def connector(self) -> _Connector:
-        _ = self.session
-        assert self._connector is not None
-        return self._connector
+    def pool(self, choice: Choice) -> _Pool:
+        """Call it in the event loop that uses the connections."""
+        self._loop = asyncio.get_running_loop()
+        routes = tuple(
+            str(route.proxy) if isinstance(route, ViaProxy) else str(route)
+            for route in choice.candidates
+        )
+        if routes not in self._pools:
+            self._pools[routes] = _Pool()
+        return self._pools[routes]
 
     @contextlib.asynccontextmanager
     async def used(self) -> AsyncIterator[None]:
@@ -242,16 +260,16 @@ class _Generation:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to close."""
-        return self._session is None and not self._users
+        return not self._pools and not self._users
 
     def _close_unused(self) -> None:
         if not self._users:
             self._closing = asyncio.get_running_loop().create_task(self.close())
 
     async def close(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        pools, self._pools = self._pools, {}
+        for pool in pools.values():
+            await pool.session.close()
         if self._closing is not None and self._closing is not asyncio.current_task():
             await self._closing
 
@@ -301,6 +319,7 @@ class EgressClient:
         with self._lock:
             old, self._generation = self._generation, _Generation(settings)
             self._old = [*(one for one in self._old if not one.idle), old]
+        HEALTH.forget()
         old.retire()
 
     async def request(
@@ -328,7 +347,7 @@ class EgressClient:
         deadline = asyncio.get_running_loop().time() + timeout
         given, followed = dict(headers or {}), 0
         while True:
-            attempt = self._attempt(url, purpose, timeout, deadline, extra_ca)
+            attempt = await self._attempt(url, purpose, timeout, deadline, extra_ca)
             async with self._send(method, attempt, given, data=data, json=json) as response:
                 found = Headers(response.headers.items())
                 step = redirected(url, response.status, found, method, given) if redirects else None
@@ -360,7 +379,7 @@ class EgressClient:
         """
         deadline = asyncio.get_running_loop().time() + timeout
         given = {"Accept-Encoding": "identity", **(headers or {})}
-        attempt = self._attempt(url, purpose, timeout, deadline, extra_ca)
+        attempt = await self._attempt(url, purpose, timeout, deadline, extra_ca)
         async with self._send(method, attempt, given, decompress=False) as response:
             yield Streamed(response, attempt)
 
@@ -384,7 +403,7 @@ class EgressClient:
         Raises EgressError. BadUrlError.
         """
         deadline = asyncio.get_running_loop().time() + timeout
-        attempt = self._attempt(url, purpose, timeout, deadline, extra_ca, pin)
+        attempt = await self._attempt(url, purpose, timeout, deadline, extra_ca, pin)
         generation = attempt.generation
         generation.enter()
         try:
@@ -402,7 +421,7 @@ class EgressClient:
         token = _attempt.set(attempt)
         try:
             async with asyncio.timeout_at(attempt.deadline + _GRACE):
-                return await attempt.generation.session.ws_connect(
+                return await attempt.pool.session.ws_connect(
                     _url(attempt.target),
                     headers=dict(headers),
                     ssl=attempt.ssl,
@@ -423,18 +442,30 @@ class EgressClient:
         self, url: str, *, purpose: Purpose, timeout: float = 15.0, origin: str = "console"
     ) -> TestResult:
         """Connect, ask once, and report each hop; on a connection of its own. BadUrlError."""
-        target = Target.parse(url)
-        call = call_for(target, self.settings)
+        target, settings = Target.parse(url), self.settings
         trace, wire = Trace(time.monotonic), Wire(timeout)
+        choice, used = choose_route(target, settings, purpose), list[Call]()
         try:
-            checked = await wire.run(check(call, target, trace, os.urandom(16)))
+            choice = await _decide(target, settings, purpose)
+            calls = calls_for(target, choice, settings)
+
+            def attempt(call: Call) -> Plan[Checked]:
+                used.append(call)
+                return check(call, target, trace, os.urandom(16))
+
+            tell = teller(self._observer, purpose, test=True)
+            checked = await wire.run(first_that_works(calls, trace, attempt, tell))
         except EgressError as error:
-            observe(self._observer, call, purpose, error, trace, test=True)
-            return failed(url, call, purpose, trace, error, origin)
+            return failed(Explanation(url, choice, purpose, error.route), trace, error, origin)
         finally:
             wire.drop()
-        observe(self._observer, call, purpose, None, trace, test=True)
-        return passed(url, call, purpose, trace, checked, origin)
+        return passed(
+            Explanation(url, choice, purpose, used[-1].route),
+            target.endpoint,
+            trace,
+            checked,
+            origin,
+        )
 
     async def aclose(self) -> None:
         """Close every connection, also those under way."""
@@ -446,7 +477,7 @@ class EgressClient:
 
     # One request
 
-    def _attempt(
+    async def _attempt(
         self,
         url: str,
         purpose: Purpose,
@@ -455,22 +486,25 @@ class EgressClient:
         extra_ca: str,
         pin: bytes | None = None,
     ) -> _Attempt:
-        target = Target.parse(url)
-        generation = self._generation
-        known = generation.connector.pins.get(pin, "") if pin is not None else ""
-        call = call_for(target, generation.settings, extra_ca=extra_ca, pin=pin, known=known)
+        target, generation = Target.parse(url), self._generation
+        settings = generation.settings
+        choice = await _decide(target, settings, purpose)
+        pool = generation.pool(choice)
+        known = pool.connector.pins.get(pin, "") if pin is not None else ""
+        calls = calls_for(target, choice, settings, extra_ca=extra_ca, pin=pin, known=known)
+        more_ca = f"{calls[0].extra_ca}\n{known}"
         return _Attempt(
             generation,
+            pool,
             target,
-            call,
+            calls,
+            calls[0],
             purpose,
             timeout,
             deadline,
+            deadline,
             self._observer,
-            context_for(generation.settings.trust, f"{extra_ca}\n{known}")
-            if extra_ca or known
-            else True,
-            sign_in=sign_in_for(call) if call.absolute else None,
+            context_for(settings.trust, more_ca) if more_ca.strip() else True,
         )
 
     @contextlib.asynccontextmanager
@@ -485,19 +519,86 @@ class EgressClient:
         decompress: bool = True,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         async with attempt.generation.used():
+            response = await _first_answer(method, attempt, headers, data, json, decompress)
             try:
-                async with asyncio.timeout_at(attempt.deadline + _GRACE):
-                    response = await _signed_in(method, attempt, headers, data, json, decompress)
-            except (aiohttp.ClientError, OSError) as error:
-                raise await _explained(error, attempt) from None
-            try:
-                if refused := await _refused(response, attempt):
-                    raise attempt.told(refused)
                 attempt.moved(sent=int(response.request_info.headers.get("Content-Length", 0)))
                 yield response
             finally:
-                # What was read to its end goes back to the pool, anything else is closed.
-                response.release() if response.content.at_eof() else response.close()
+                _done_with(response)
+
+
+async def _decide(target: Target, settings: ProxySettings, purpose: Purpose) -> Choice:
+    """The choice for `target`, with what the PAC file says where that is needed."""
+    choice = choose_route(target, settings, purpose)
+    if choice.ask_pac:
+        raise PacUnavailableError
+    return choice
+
+
+async def _first_answer(
+    method: str,
+    attempt: _Attempt,
+    headers: Mapping[str, str],
+    data: bytes | None,
+    json: Any,
+    decompress: bool,
+) -> aiohttp.ClientResponse:
+    """The answer, by the first candidate that works.
+
+    Where the form of the request depends on the route, each candidate is a request of its own;
+    a connection is opened by the first that works of all of them otherwise.
+    """
+    clock = asyncio.get_running_loop().time
+    candidates = [attempt.calls]
+    if any(call.absolute for call in attempt.calls):
+        candidates = [(call,) for call in HEALTH.order(attempt.calls, time.monotonic())]
+    for index, calls in enumerate(candidates):
+        others = len(candidates) - index - 1
+        attempt.take(calls)
+        attempt.opening = clock() + (attempt.deadline - clock()) / (others + 1)
+        try:
+            return await _answer(method, attempt, headers, data, json, decompress)
+        except EgressError as error:
+            if not (others and moves_on(error) and _may_repeat(method, error)):
+                raise
+            if not isinstance(error, ProxyAnswerError):
+                HEALTH.failed(attempt.call, time.monotonic())
+            if clock() >= attempt.deadline:
+                raise
+    raise ValueError("no candidate")
+
+
+def _may_repeat(method: str, error: EgressError) -> bool:
+    """Whether the destination cannot have acted on the request, or may get it twice."""
+    opening = error.hop in ("resolve", "tcp", "proxy-tls")
+    return opening or isinstance(error, ProxyAnswerError) or method in ("GET", "HEAD")
+
+
+async def _answer(
+    method: str,
+    attempt: _Attempt,
+    headers: Mapping[str, str],
+    data: bytes | None,
+    json: Any,
+    decompress: bool,
+) -> aiohttp.ClientResponse:
+    try:
+        async with asyncio.timeout_at(attempt.deadline + _GRACE):
+            response = await _signed_in(method, attempt, headers, data, json, decompress)
+    except (aiohttp.ClientError, OSError) as error:
+        raise await _explained(error, attempt) from None
+    try:
+        if refused := await _refused(response, attempt):
+            raise attempt.told(refused)
+    except BaseException:
+        _done_with(response)
+        raise
+    return response
+
+
+def _done_with(response: aiohttp.ClientResponse) -> None:
+    """What was read to its end goes back to the pool, anything else is closed."""
+    response.release() if response.content.at_eof() else response.close()
 
 
 async def _signed_in(
@@ -541,7 +642,7 @@ async def _respond(
         given["Proxy-Authorization"] = attempt.authorization
     token = _attempt.set(attempt)
     try:
-        return await attempt.generation.session.request(
+        return await attempt.pool.session.request(
             method,
             _url(attempt.target),
             headers=given,

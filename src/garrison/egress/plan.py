@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from garrison.egress.addresses import interleaved
+from garrison.egress.credentials import Credentials
 from garrison.egress.endpoint import Endpoint, Target
 from garrison.egress.errors import (
     AnswerTimeoutError,
@@ -37,6 +38,7 @@ from garrison.egress.errors import (
     InspectorFailedError,
     InterceptedError,
     NameServerError,
+    NotAllowedError,
     NotTlsError,
     NotYetValidError,
     ProxyAnswerError,
@@ -101,8 +103,8 @@ from garrison.egress.interception import (
     judge_trusted,
 )
 from garrison.egress.refusal import is_refusal, portal, refusal, socks_refusal, unauthorised
-from garrison.egress.route import Route, ViaProxy, choose_route
-from garrison.egress.settings import Credentials, ProxySettings
+from garrison.egress.route import Choice, Route, ViaProxy
+from garrison.egress.settings import ProxySettings
 from garrison.egress.signin import NAMES, SignIn
 from garrison.egress.socks import (
     GREETING as SOCKS_GREETING,
@@ -198,7 +200,22 @@ class Run:
     function: Callable[[], Any]
 
 
-Operation: TypeAlias = Resolve | Connect | StartTls | Send | Receive | Limit | Run
+@dataclass(frozen=True, slots=True)
+class Share:
+    """-> None. At most so long for what follows, until the next one; None for all that is left.
+
+    Every `Limit` holds within it.
+    """
+
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """-> float: seconds until the dial's own deadline."""
+
+
+Operation: TypeAlias = Resolve | Connect | StartTls | Send | Receive | Limit | Share | Left | Run
 T = TypeVar("T")
 Plan: TypeAlias = Generator[Operation, Any, T]
 
@@ -252,30 +269,40 @@ class Call:
         return isinstance(self.route, ViaProxy) and not self.tunnel
 
 
-def call_for(
+def calls_for(
     target: Target,
+    choice: Choice,
     settings: ProxySettings,
     *,
     extra_ca: str = "",
     pin: bytes | None = None,
     known: str = "",
-) -> Call:
-    """The connection that a request for `target` needs."""
-    route = choose_route(target.endpoint, settings)
-    return Call(
-        destination=target.endpoint,
-        route=route,
-        tls=target.tls,
-        # A WebSocket needs a tunnel even without TLS: proxies drop Upgrade.
-        tunnel=target.tls
-        or target.websocket
-        or (isinstance(route, ViaProxy) and route.proxy.socks),
-        trust=settings.trust,
-        credentials=settings.credentials if isinstance(route, ViaProxy) else None,
-        extra_ca=extra_ca,
-        watched=settings.bypass.match(target.endpoint) is None,
-        pin=pin,
-        known=known,
+) -> tuple[Call, ...]:
+    """The connections that would serve a request for `target`, in the order of the choice.
+
+    Raises NotAllowedError in strict mode.
+    """
+    if not choice.candidates:
+        raise NotAllowedError(target.endpoint)
+    extra_ca = "\n".join(filter(None, (extra_ca, settings.more.extra_ca(target.endpoint))))
+    watched = settings.bypass.match(target.endpoint) is None
+    return tuple(
+        Call(
+            destination=target.endpoint,
+            route=route,
+            tls=target.tls,
+            # A WebSocket needs a tunnel even without TLS: proxies drop Upgrade.
+            tunnel=target.tls
+            or target.websocket
+            or (isinstance(route, ViaProxy) and route.proxy.socks),
+            trust=settings.trust,
+            credentials=route.credentials if isinstance(route, ViaProxy) else None,
+            extra_ca=extra_ca,
+            watched=watched,
+            pin=pin,
+            known=known,
+        )
+        for route in choice.candidates
     )
 
 
@@ -343,6 +370,9 @@ class _Way:
     def open(self) -> Plan[Opened]:
         mark = len(self.trace.steps)
         yield from self._reach()
+        if self.proxy is not None:
+            # The proxy has done its part: the destination may have the rest of the time.
+            yield Share(None)
         if not self.call.tls:
             return Opened(self.addresses)
         context = context_for(self.call.trust, f"{self.call.extra_ca}\n{self.call.known}")
@@ -1089,7 +1119,7 @@ def sign_in_for(call: Call) -> SignIn | None:
     route = call.route
     if not isinstance(route, ViaProxy) or route.proxy.socks:
         return None
-    return SignIn(route.proxy, getattr(route, "auth", "auto"), call.credentials)
+    return SignIn(route.proxy, route.auth, call.credentials)
 
 
 def prime(

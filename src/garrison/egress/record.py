@@ -60,3 +60,10 @@ def _record(call: Call, purpose: Purpose) -> ConnectionRecord:
         ok=True,
         at=datetime.now(UTC),
     )
+
+
+def teller(
+    observer: Observer | None, purpose: Purpose, *, test: bool = False
+) -> Callable[[Call, EgressError | None, Trace], None]:
+    """Tells `observer` of each candidate that was tried."""
+    return lambda call, error, trace: observe(observer, call, purpose, error, trace, test=test)

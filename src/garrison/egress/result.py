@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from garrison.egress.endpoint import Endpoint, Purpose
+from garrison.egress.endpoint import Endpoint
 from garrison.egress.errors import (
     EgressError,
     InterceptedError,
@@ -13,7 +13,7 @@ from garrison.egress.errors import (
     UnknownCaError,
 )
 from garrison.egress.interception import Interception
-from garrison.egress.plan import Call, Checked, redirected_to
+from garrison.egress.plan import Checked, redirected_to
 from garrison.egress.route import Explanation
 from garrison.egress.trace import Answer, Note, TestResult, Trace
 
@@ -22,30 +22,28 @@ REDIRECTED = "egress.redirected_elsewhere"
 
 
 def passed(
-    url: str, call: Call, purpose: Purpose, trace: Trace, checked: Checked, origin: str
+    explanation: Explanation, destination: Endpoint, trace: Trace, checked: Checked, origin: str
 ) -> TestResult:
-    found = checked.opened.interception(call.destination.host)
+    found = checked.opened.interception(destination.host)
     return TestResult(
         ok=True,
-        url=url,
-        route=Explanation(url, call.route, purpose).as_dict(),
+        url=explanation.url,
+        route=explanation.as_dict(),
         steps=tuple(trace.steps),
         intercepted_by=checked.opened.intercepted_by,
         answer=checked.answer,
         origin=origin,
         interception=None if found is None else found.as_dict(),
-        notes=notes(call.destination, checked.answer, found),
+        notes=notes(destination, checked.answer, found),
     )
 
 
-def failed(
-    url: str, call: Call, purpose: Purpose, trace: Trace, error: EgressError, origin: str
-) -> TestResult:
+def failed(explanation: Explanation, trace: Trace, error: EgressError, origin: str) -> TestResult:
     found = error.interception
     return TestResult(
         ok=False,
-        url=url,
-        route=Explanation(url, call.route, purpose).as_dict(),
+        url=explanation.url,
+        route=explanation.as_dict(),
         steps=tuple(trace.steps),
         intercepted_by=error.intercepted_by,
         error=error.as_failure(),

@@ -2,49 +2,22 @@
 
 from __future__ import annotations
 
-import base64
+import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from garrison.egress.bypass import BypassList
+from garrison.egress.credentials import Credentials, read_credentials
 from garrison.egress.endpoint import ProxyAddress
+from garrison.egress.rules import DEFAULT_NAME, More, Proxy, more_document, read_more
 from garrison.egress.trust import MAX_PEM, BadCertificateError, TrustBundle, system_certificates
 from garrison.errors import InvalidSettingError
 from garrison.secret import Secret
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """User and password for a proxy; printing shows the user alone."""
-
-    user: str
-    password: Secret
-
-    def basic(self) -> str:
-        """The value of `Proxy-Authorization` (RFC 7617, UTF-8): a secret."""
-        pair = f"{self.user}:{self.password.reveal()}".encode()
-        return "Basic " + base64.b64encode(pair).decode("ascii")
-
-    def scrub(self, text: str) -> str:
-        """`text` without the password, in the forms in which a peer could echo it."""
-        password = self.password.reveal()
-        forms = (
-            self.basic().partition(" ")[2],
-            f"{self.user}:{password}",
-            quote(password, safe=""),
-            quote(password),
-            password,
-        )
-        # A password of one or two characters would eat the whole text and is no secret.
-        for form in forms:
-            if len(form) > 2:
-                text = text.replace(form, "***")
-        return text
 
 
 class InvalidSettings(InvalidSettingError):
@@ -62,6 +35,7 @@ class ProxySettings:
 
     revision: the number under which the Console saved it; 0 when it did not.
     sources: by field, where its value comes from: an option, `saved`, a variable's name.
+    group: of the Defender these are for; empty for the Console.
     """
 
     proxy: ProxyAddress | None = None
@@ -71,6 +45,8 @@ class ProxySettings:
     revision: int = 0
     sources: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    more: More = field(default_factory=More)
+    group: str = ""
 
     @classmethod
     def build(
@@ -83,17 +59,21 @@ class ProxySettings:
         password: Secret | None = None,
         revision: int = 0,
         sources: Mapping[str, str] | None = None,
+        more: Mapping[str, Any] | None = None,
+        group: str = "",
     ) -> Self:
-        """Read the values as people write them.
+        """Read the values as people write them. more: the plain form of what goes beyond five.
 
         Raises:
             InvalidSettings: one or more cannot work; each problem names its field.
         """
         problems: list[InvalidSettingError] = []
         proxy = _proxy(http_proxy, problems)
-        bypass = _bypass(no_proxy, problems)
+        in_cluster = (more or {}).get("direct_in_cluster", True) is not False
+        bypass = _bypass(no_proxy, in_cluster, problems)
         trust = _trust(ca, problems)
-        credentials = _credentials(user, password, problems)
+        credentials = read_credentials(user, password, problems)
+        beyond = read_more(more or {}, proxy, problems)
         if problems:
             raise InvalidSettings(problems)
         return cls(
@@ -103,8 +83,26 @@ class ProxySettings:
             credentials=credentials,
             revision=revision,
             sources=MappingProxyType(dict(sources or {})),
-            warnings=_warnings(proxy, bypass, credentials, password),
+            warnings=_warnings(proxy, bypass, credentials, password, beyond),
+            more=beyond,
+            group=group,
         )
+
+    def named(self, name: str) -> Proxy | None:
+        """The proxy of that name; `default` is the one of HTTP Proxy."""
+        if name != DEFAULT_NAME:
+            return self.more.proxy(name)
+        if self.proxy is None:
+            return None
+        return Proxy(DEFAULT_NAME, self.proxy, self.more.auth, self.credentials)
+
+    def for_group(self, group: str) -> ProxySettings:
+        """What a Defender of that group is given: its own rules, and the proxies these use."""
+        rules = tuple(rule for rule in self.more.rules if rule.concerns(group))
+        used = {*self.more.failover, *(name for rule in rules for name in rule.proxies)}
+        # A PAC file may name any of them, and their credentials are looked up by address.
+        kept = tuple(one for one in self.more.proxies if one.name in used or self.more.pac_url)
+        return replace(self, more=replace(self.more, rules=rules, proxies=kept), group=group)
 
     def as_view(self) -> dict[str, Any]:
         """What may be shown; the password only as `password_set`."""
@@ -124,6 +122,8 @@ class ProxySettings:
             "password_set": self.credentials is not None and bool(self.credentials.password),
             "revision": self.revision,
             "sources": dict(self.sources),
+            "builtin": [{"entry": entry.text, "note": entry.note} for entry in self.bypass.builtin],
+            **more_document(self.more),
         }
 
 
@@ -144,8 +144,10 @@ def _proxy(text: str, problems: list[InvalidSettingError]) -> ProxyAddress | Non
         return None
 
 
-def _bypass(text: Iterable[str] | str, problems: list[InvalidSettingError]) -> BypassList:
-    bypass, errors = BypassList.parse(text)
+def _bypass(
+    text: Iterable[str] | str, in_cluster: bool, problems: list[InvalidSettingError]
+) -> BypassList:
+    bypass, errors = BypassList.parse(text, in_cluster=in_cluster)
     problems.extend(
         InvalidSettingError(
             "no_proxy",
@@ -175,50 +177,102 @@ def _trust(pem: str, problems: list[InvalidSettingError]) -> TrustBundle:
         return TrustBundle()
 
 
-def _credentials(
-    user: str, password: Secret | None, problems: list[InvalidSettingError]
-) -> Credentials | None:
-    if ":" in user:
-        problems.append(
-            InvalidSettingError(
-                "user",
-                "User: Basic authentication cannot carry a user name with a colon",
-                "Enter the password in its own field.",
-            )
-        )
-    for field_name, text in (("user", user), ("password", password.reveal() if password else "")):
-        if not _is_printable(text):
-            problems.append(
-                InvalidSettingError(
-                    field_name,
-                    f"{field_name.capitalize()}: holds control characters",
-                    "Enter it without a line break.",
-                )
-            )
-    return Credentials(user, password or Secret("")) if user else None
-
-
-def _is_printable(text: str) -> bool:
-    """Whether a header can carry it: no control characters, no half of a surrogate pair."""
-    return not any(ord(char) < 32 or ord(char) == 127 or 0xD800 <= ord(char) < 0xE000
-                   for char in text)  # fmt: skip
-
-
 def _warnings(
     proxy: ProxyAddress | None,
     bypass: BypassList,
     credentials: Credentials | None,
     password: Secret | None,
+    more: More,
 ) -> tuple[str, ...]:
     found = [f"No Proxy: {warning}" for warning in bypass.warnings]
     if proxy is not None and any(entry.kind == "all" for entry in bypass.entries):
         found.append("No Proxy: * sends every connection direct; the proxy is not used")
     if credentials is None and password:
         found.append("Password: not used without a user")
-    if credentials is not None and proxy is None:
+    if credentials is not None and proxy is None and not more.pac_url:
         found.append("User: not used without a proxy")
-    return tuple(found)
+    return (*found, *_more_warnings(proxy, credentials, more))
 
+
+def _more_warnings(
+    proxy: ProxyAddress | None, credentials: Credentials | None, more: More
+) -> list[str]:
+    found = [
+        f"{what}: {warning}"
+        for what, hosts in (
+            *((f"Rule {rule.name}", rule.destinations) for rule in more.rules),
+            ("Allowed destinations", more.allowed),
+        )
+        for warning in hosts.warnings
+    ]
+    used = {*more.failover, *(name for rule in more.rules for name in rule.proxies)}
+    if not more.pac_url:
+        found += [f"Proxy {one.name}: nothing uses it" for one in more.proxies
+                  if one.name not in used]  # fmt: skip
+    if (
+        more.pac_url
+        and proxy is not None
+        and not any(rule.use == "proxy" and DEFAULT_NAME in rule.proxies for rule in more.rules)
+    ):
+        found.append("HTTP Proxy: the PAC file decides, so that it is not used")
+    if more.pac_url.startswith("http://") and credentials is not None and proxy is None:
+        found.append(
+            "PAC file: it comes over http://, and whoever changes it on the way is sent the"
+            " password: serve it by https://, or name each proxy"
+        )
+    return found
+
+
+# --- as one document ------------------------------------------------------------------------
+
+FIELDS = ("http_proxy", "no_proxy", "ca", "user", "password")
+
+
+def settings_document(settings: ProxySettings) -> dict[str, Any]:
+    """Everything, passwords too: what a Defender is given."""
+    held = settings.credentials
+    return {
+        "http_proxy": str(settings.proxy) if settings.proxy else "",
+        "no_proxy": [entry.text for entry in settings.bypass.entries],
+        "ca": settings.trust.pem,
+        "user": held.user if held else "",
+        "password": held.password.reveal() if held else None,
+        "revision": settings.revision,
+        "group": settings.group,
+        **more_document(settings.more, secrets=True),
+    }
+
+
+def settings_from_document(document: Any) -> ProxySettings:
+    """What `settings_document` gave. Raises InvalidSettingError."""
+    if not isinstance(document, dict):
+        raise _NOT_OURS
+    more = {name: value for name, value in document.items() if name not in (*FIELDS, *_ABOUT)}
+    texts = [document.get(name) or "" for name in ("http_proxy", "ca", "user", "group")]
+    password, revision = document.get("password"), document.get("revision", 0)
+    if not all(isinstance(one, str) for one in (*texts, password or "")):
+        raise _NOT_OURS
+    if not isinstance(revision, int):
+        raise _NOT_OURS
+    no_proxy = document.get("no_proxy") or ()
+    if not isinstance(no_proxy, str | list) or not all(isinstance(one, str) for one in no_proxy):
+        raise _NOT_OURS
+    return ProxySettings.build(
+        http_proxy=texts[0],
+        no_proxy=no_proxy,
+        ca=texts[1],
+        user=texts[2],
+        password=Secret(password) if password else None,
+        revision=revision,
+        more=more,
+        group=texts[3],
+    )
+
+
+_ABOUT = ("revision", "group")
+_NOT_OURS = InvalidSettingError(
+    "egress", "not the JSON of `garrison egress export`", "Write it again on the Console."
+)
 
 # --- the environment ------------------------------------------------------------------------
 
@@ -250,6 +304,9 @@ class _Environment:
         self.sources: dict[str, str] = {}
 
     def read(self) -> ProxySettings:
+        document = self._document()
+        if document is not None:
+            return document
         proxy, user, password = self._proxy()
         no_proxy = self._text("no_proxy", "GARRISON_NO_PROXY", "NO_PROXY", "no_proxy")
         ca = self._ca()
@@ -269,9 +326,29 @@ class _Environment:
             settings.bypass,
             trust,
             settings.credentials,
+            more=settings.more,
             sources=MappingProxyType(dict(self.sources)),
             warnings=settings.warnings,
         )
+
+    def _document(self) -> ProxySettings | None:
+        """All of it from one file, which says everything."""
+        name = "GARRISON_EGRESS_FILE"
+        if not self.environ.get(name):
+            return None
+        text = self._file("egress", name)
+        if self.problems:
+            return ProxySettings()
+        try:
+            settings = settings_from_document(json.loads(text))
+        except (InvalidSettingError, json.JSONDecodeError) as error:
+            found = error if isinstance(error, InvalidSettingError) else _NOT_OURS
+            self.problems += [
+                InvalidSettingError(one.field, f"{name}: {one}", one.hint)
+                for one in (found.problems if isinstance(found, InvalidSettings) else [found])
+            ]
+            return ProxySettings()
+        return replace(settings, sources=MappingProxyType(dict.fromkeys(FIELDS, name)))
 
     def _named(self, problem: InvalidSettingError) -> InvalidSettingError:
         source = self.sources.get(problem.field, "")

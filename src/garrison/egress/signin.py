@@ -21,12 +21,12 @@ from garrison.egress.challenge import (
     parse_challenges,
     strongest_digest,
 )
+from garrison.egress.credentials import Credentials, ProxyAuth
 from garrison.egress.endpoint import ProxyAddress
-from garrison.egress.settings import Credentials
 from garrison.egress.tickets import TokenContext, TokenUnavailable
 
 Scheme: TypeAlias = Literal["negotiate", "ntlm", "digest", "basic"]
-AuthChoice: TypeAlias = Literal["auto", "basic", "digest", "ntlm", "negotiate", "none"]
+AuthChoice: TypeAlias = ProxyAuth
 
 STRONGEST_FIRST: tuple[Scheme, ...] = ("negotiate", "ntlm", "digest", "basic")
 """As browsers have it. NTLM before Digest: where a directory's accounts are behind both, Digest

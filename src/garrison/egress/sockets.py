@@ -18,6 +18,7 @@ from garrison.egress.plan import (
     Call,
     Connect,
     EarlyData,
+    Left,
     Limit,
     Operation,
     Peer,
@@ -26,6 +27,7 @@ from garrison.egress.plan import (
     Resolve,
     Run,
     Send,
+    Share,
     StartTls,
 )
 from garrison.egress.trace import Trace
@@ -38,11 +40,12 @@ _CHUNK = 64 << 10
 class Wire:
     """Performs the operations of one plan on one connection at a time."""
 
-    def __init__(self, call: Call, timeout: float) -> None:
-        self.call = call
+    def __init__(self, timeout: float) -> None:
+        self.call: Call | None = None
+        """The one whose connection this is."""
         self.trace = Trace(time.monotonic)
         self._end = time.monotonic() + timeout
-        self._deadline = self._end
+        self._share = self._deadline = self._end
         self._connection: socket.socket | ssl.SSLSocket | TlsOverTls | None = None
 
     def run(self, plan: Plan[T]) -> T:
@@ -66,10 +69,17 @@ class Wire:
 
     def _perform(self, operation: Operation) -> Any:
         match operation:
+            case Left():
+                return self._end - time.monotonic()
+            case Share(seconds):
+                now = time.monotonic()
+                self._share = self._end if seconds is None else min(self._end, now + seconds)
+                self._deadline = self._share
+                return None
             case Limit(seconds):
-                self._deadline = self._end
+                self._deadline = self._share
                 if seconds is not None:
-                    self._deadline = min(self._end, time.monotonic() + seconds)
+                    self._deadline = min(self._share, time.monotonic() + seconds)
                 return None
             case Resolve(endpoint):
                 return _resolve(endpoint, self._remaining())

@@ -11,8 +11,8 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from garrison.egress.credentials import Credentials
 from garrison.egress.endpoint import Endpoint
-from garrison.egress.settings import Credentials
 
 LONGEST = 255
 """Bytes of a user name or password (RFC 1929 section 2)."""

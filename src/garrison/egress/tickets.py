@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Literal
 
-from garrison.egress.settings import Credentials
+from garrison.egress.credentials import Credentials
 
 Kind = Literal["library", "ticket"]
 

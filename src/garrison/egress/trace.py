@@ -46,6 +46,8 @@ class Step:
     detail: str
     negotiated: Mapping[str, str] = field(default_factory=dict)
     certificates: Chain | None = None
+    via: str = ""
+    """The route that was tried: `direct`, or the proxy's HOST:PORT."""
 
     def as_dict(self) -> dict[str, Any]:
         """`negotiated` and `certificates` only where there are any."""
@@ -55,6 +57,7 @@ class Step:
             "ok": self.ok,
             "ms": self.ms,
             "detail": self.detail,
+            "via": self.via,
         }
         if self.negotiated:
             found["negotiated"] = dict(self.negotiated)
@@ -76,10 +79,14 @@ class OpenStep:
 
 @dataclass(slots=True)
 class Trace:
-    """The recorded steps of one connection, the failed one last. clock: seconds."""
+    """The recorded steps of one connection, the failed one last. clock: seconds.
+
+    via: the route that is tried now; several proxies of a list follow each other in one trace.
+    """
 
     clock: Callable[[], float]
     steps: list[Step] = field(default_factory=list)
+    via: str = ""
 
     @contextmanager
     def step(self, hop: Hop, target: object) -> Iterator[OpenStep]:
@@ -105,12 +112,23 @@ class Trace:
         detail: str = "",
         negotiated: Mapping[str, str] | None = None,
     ) -> None:
-        self.steps.append(Step(hop, str(target), ok, round(ms, 3), detail, negotiated or {}))
+        self.steps.append(
+            Step(hop, str(target), ok, round(ms, 3), detail, negotiated or {}, via=self.via)
+        )
 
     def _add(self, step: OpenStep, ok: bool, started: float, detail: str) -> None:
         ms = round((self.clock() - started) * 1000, 3)
         self.steps.append(
-            Step(step.hop, step.target, ok, ms, detail, step.negotiated, step.certificates)
+            Step(
+                step.hop,
+                step.target,
+                ok,
+                ms,
+                detail,
+                step.negotiated,
+                step.certificates,
+                self.via,
+            )
         )
 
     def as_list(self) -> list[dict[str, Any]]:

@@ -39,6 +39,7 @@ def save(c: Connection, **changes: Any) -> int:
         "ca": "",
         "user": "",
         "password": None,
+        "more": {},
         "expected_revision": None,
         "actor": "anna",
         "now": NOW,

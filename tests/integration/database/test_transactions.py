@@ -94,6 +94,7 @@ def test_writers_do_not_lose_each_others_changes(db: Database) -> None:
                             ca="",
                             user="",
                             password=None,
+                            more={},
                             expected_revision=now.revision if now else 0,
                             actor="test",
                             now=NOW,

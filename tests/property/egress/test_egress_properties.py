@@ -219,6 +219,6 @@ def test_basic_is_one_clean_header(user: str, password: str) -> None:
 @given(HOST, PORT, st.lists(ENTRY, max_size=4))
 def test_route_is_pure_and_says_why(host: str, port: int, entries: list[str]) -> None:
     found = ProxySettings.build(http_proxy="http://proxy.test:1", no_proxy=entries)
-    endpoint = Endpoint(host, port)
-    assert choose_route(endpoint, found) == choose_route(endpoint, found)
-    assert choose_route(endpoint, found).because
+    target = Target("https", Endpoint(host, port), "/")
+    assert choose_route(target, found, "intel") == choose_route(target, found, "intel")
+    assert choose_route(target, found, "intel").because

@@ -11,13 +11,19 @@ from pathlib import Path
 import pytest
 
 from garrison import egress
-from garrison.egress import EgressError, ProxySettings
+from garrison.egress import EgressError, ProxySettings, choose_route
 from garrison.egress.endpoint import Target
-from garrison.egress.plan import Address, Limit, Resolve, call_for, open_call
+from garrison.egress.plan import Address, Call, Limit, Resolve, calls_for, open_call
 from garrison.egress.trace import Trace
 
 SOURCES = sorted(Path(egress.__file__).parent.rglob("*.py"))
 TEXTS = {"args", "strerror", "message", "verify_message"}
+
+
+def a_call(settings: ProxySettings) -> Call:
+    target = Target.parse("https://a.test/")
+    (call,) = calls_for(target, choose_route(target, settings, "intel"), settings)
+    return call
 
 
 def readings(source: str) -> list[str]:
@@ -96,9 +102,7 @@ def test_a_lying_text_changes_nothing(
     for lie in LIES:
         error = kind(*numbers, lie) if numbers else kind(lie)
         plan = open_call(
-            call_for(
-                Target.parse("https://a.test/"), ProxySettings.build(http_proxy="http://p.test:1")
-            ),
+            a_call(ProxySettings.build(http_proxy="http://p.test:1")),
             Trace(lambda: 0.0),
         )
         operation = next(plan)
@@ -117,9 +121,7 @@ def test_certificate_codes_come_from_the_number() -> None:
                          (24, "egress.tls_bad_certificate")):  # fmt: skip
         error = ssl.SSLCertVerificationError("hostname mismatch")
         error.verify_code, error.verify_message = number, "certificate has expired"
-        plan = open_call(
-            call_for(Target.parse("https://a.test/"), ProxySettings.build()), Trace(lambda: 0.0)
-        )
+        plan = open_call(a_call(ProxySettings.build()), Trace(lambda: 0.0))
         next(plan)
         plan.send((Address(socket.AF_INET, ("127.0.0.1", 1)),))
         plan.send(Address(socket.AF_INET, ("127.0.0.1", 1)))

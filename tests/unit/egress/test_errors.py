@@ -45,7 +45,7 @@ def test_documented_codes_are_those_of_the_code() -> None:
 def test_trace_records_failures_under_the_errors_hop() -> None:
 
     now = iter([1.0, 1.5])
-    trace = Trace(lambda: next(now))
+    trace = Trace(lambda: next(now), via="proxy.test:1")
     with pytest.raises(ProxyConnectionRefusedError) as error, trace.step("tunnel", "a.test:443"):
         raise ProxyConnectionRefusedError(Endpoint("proxy.test", 1))
     assert error.value.as_failure()["code"] == "egress.proxy_connection_refused"
@@ -56,5 +56,6 @@ def test_trace_records_failures_under_the_errors_hop() -> None:
             "ok": False,
             "ms": 500.0,
             "detail": "connection refused by the proxy proxy.test:1",
+            "via": "proxy.test:1",
         }
     ]

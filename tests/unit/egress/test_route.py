@@ -7,8 +7,8 @@ import pytest
 from garrison.egress import (
     BadUrlError,
     Direct,
-    Endpoint,
     ProxySettings,
+    Target,
     ViaProxy,
     choose_route,
     explain,
@@ -35,22 +35,31 @@ SETTINGS = ProxySettings.build(
     ],
 )
 def test_route(host: str, kind: type, because: str) -> None:
-    route = choose_route(Endpoint(host, 443), SETTINGS)
+    choice = choose_route(Target.parse(f"https://{host}/"), SETTINGS, "intel")
+    (route,) = choice.candidates
     assert isinstance(route, kind)
-    assert route.because == because
+    assert route.because == choice.because == because
 
 
 def test_no_proxy_set() -> None:
-    assert choose_route(Endpoint("a.test", 1), ProxySettings()) == Direct("no proxy is set")
+    choice = choose_route(Target.parse("https://a.test"), ProxySettings(), "intel")
+    assert choice.candidates == (Direct("no proxy is set"),)
+    assert choice.decided_by == "default"
 
 
 def test_explain() -> None:
-    assert explain("https://hooks.slack.test/x", SETTINGS, "alerts").as_dict() == {
+    found = explain("https://hooks.slack.test/x", SETTINGS, "alerts").as_dict()
+    proxy = "http://proxy.corp.test:8080"
+    assert found.pop("candidates") == [{"route": "proxy", "proxy": proxy, "name": "default"}]
+    assert found == {
         "url": "https://hooks.slack.test/x",
         "route": "proxy",
         "proxy": "http://proxy.corp.test:8080",
         "because": "the proxy; no bypass entry matches",
         "purpose": "alerts",
+        "decided_by": "default",
+        "rule": "",
+        "note": "",
     }
     direct = explain("wss://console.corp.test/", SETTINGS, "fleet").as_dict()
     assert (direct["route"], direct["proxy"]) == ("direct", None)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from garrison.egress import (
+    MORE_FIELDS,
     BadCertificateError,
     Credentials,
     InvalidSettings,
@@ -38,6 +39,19 @@ def test_build_and_view(authority: Authority) -> None:
     view = settings.as_view()
     certificates = view.pop("ca_certificates")
     assert TrustBundle.parse(view.pop("ca")) == settings.trust
+    assert {"entry": "127.0.0.0/8", "note": "this machine"} in view.pop("builtin")
+    assert {name: view.pop(name) for name in MORE_FIELDS} == {
+        "auth": "auto",
+        "failover": [],
+        "proxies": [],
+        "pac_url": "",
+        "pac_dns": False,
+        "rules": [],
+        "destination_ca": [],
+        "strict": False,
+        "allowed": [],
+        "direct_in_cluster": True,
+    }
     assert view == {
         "http_proxy": "http://proxy.corp.test:8080",
         "no_proxy": ["a.test", "10.0.0.0/8"],

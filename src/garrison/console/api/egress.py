@@ -8,7 +8,7 @@ from garrison.console import proxy, trust
 from garrison.console.api.common import Operator, Reader, State
 from garrison.console.api.models import (
     CertificateOut,
-    EgressIn,
+    ExplainIn,
     RouteOut,
     TestIn,
     TestOut,
@@ -20,9 +20,9 @@ router = APIRouter(tags=["Egress"], prefix="/egress")
 
 
 @router.post("/explain")
-async def explain_route(state: State, caller: Reader, body: EgressIn) -> RouteOut:
+async def explain_route(state: State, caller: Reader, body: ExplainIn) -> RouteOut:
     """The route a URL takes, and why; opens nothing."""
-    return RouteOut(**await proxy.explain(state, body.url, body.purpose, body.from_))
+    return RouteOut(**await proxy.explain(state, body.url, body.purpose, body.from_, body.group))
 
 
 @router.post("/test")

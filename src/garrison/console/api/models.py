@@ -10,8 +10,12 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from garrison.egress import MORE_FIELDS
+from garrison.secret import Secret
+
 T = TypeVar("T")
 
+ProxyAuth = Literal["auto", "basic", "digest", "ntlm", "negotiate", "none"]
 Purpose = Literal["intel", "alerts", "registry", "secrets", "fleet", "sso"]
 SeverityName = Literal["unknown", "low", "medium", "high", "critical"]
 RoleName = Literal["admin", "operator", "auditor", "ci"]
@@ -90,6 +94,57 @@ class CaCertificate(Out):
     not_after: datetime
 
 
+class BuiltinOut(Out):
+    """Reached directly without being listed, and why."""
+
+    entry: str
+    note: str
+
+
+class ProxyOut(Out):
+    """A further proxy."""
+
+    name: str
+    address: str
+    auth: ProxyAuth
+    user: str
+    password_set: bool
+
+
+class ProxyIn(In):
+    """Without `password` the one that is stored under this name stays; null removes it."""
+
+    READ_ONLY: ClassVar[frozenset[str]] = frozenset({"password_set"})
+
+    name: Name = Field(examples=["backup"])
+    address: Text = Field(examples=["https://proxy2.corp.test:3129"])
+    auth: ProxyAuth = "auto"
+    user: Text = ""
+    password: Password | None = None
+
+
+class RuleShape(In):
+    """What matches all that is named here is reached by `use`; what is empty matches everything."""
+
+    name: Name
+    use: Literal["default", "direct", "pac", "proxy"] = Field(
+        description="`default`: as if there were no rules"
+    )
+    proxies: list[Name] = Field([], max_length=100, description="In order; `default`: HTTP Proxy")
+    purposes: list[Purpose] = []
+    destinations: list[Text] = Field([], max_length=1000, description="As entries of No Proxy")
+    groups: list[Name] = Field(
+        [], max_length=100, description="Of Defenders; `console` is the Console"
+    )
+
+
+class DestinationCaShape(In):
+    """CAs that are trusted for these destinations alone."""
+
+    destinations: list[Text] = Field(max_length=1000)
+    ca: Annotated[str, Field(max_length=1 << 20, description="PEM")]
+
+
 class ProxySettingsOut(Out):
     """The settings in force. sources: where each value came from."""
 
@@ -104,13 +159,33 @@ class ProxySettingsOut(Out):
     saved_at: datetime | None
     saved_by: str
     warnings: list[str]
+    builtin: list[BuiltinOut]
+    auth: ProxyAuth
+    failover: list[str]
+    proxies: list[ProxyOut]
+    pac_url: str
+    pac_dns: bool
+    rules: list[RuleShape]
+    destination_ca: list[DestinationCaShape]
+    strict: bool
+    allowed: list[str]
+    direct_in_cluster: bool
 
 
 class ProxySettingsIn(In):
-    """All values are replaced; only an absent password keeps the stored one, null removes it."""
+    """The first five are replaced, except that an absent password keeps the stored one and null
+    removes it. Of what follows `revision`, what is absent stays as it is."""
 
     READ_ONLY: ClassVar[frozenset[str]] = frozenset(
-        {"ca_certificates", "password_set", "sources", "saved_at", "saved_by", "warnings"}
+        {
+            "ca_certificates",
+            "password_set",
+            "sources",
+            "saved_at",
+            "saved_by",
+            "warnings",
+            "builtin",
+        }
     )
 
     http_proxy: Text = Field("", examples=["http://proxy.corp.test:8080"])
@@ -121,6 +196,24 @@ class ProxySettingsIn(In):
     revision: int | None = Field(
         None, description="The revision that was read; 409 when another was saved since"
     )
+    auth: ProxyAuth = Field("auto", description="How to sign in at HTTP Proxy")
+    failover: list[Name] = Field([], max_length=100, description="Proxies after HTTP Proxy")
+    proxies: list[ProxyIn] = Field([], max_length=500)
+    pac_url: Text = Field("", examples=["http://wpad.corp.test/proxy.pac"])
+    pac_dns: bool = Field(False, description="Whether the PAC file may resolve names")
+    rules: list[RuleShape] = Field([], max_length=500, description="The first that matches decides")
+    destination_ca: list[DestinationCaShape] = Field([], max_length=500)
+    strict: bool = Field(False, description="Refuse every destination that is not allowed")
+    allowed: list[Text] = Field([], max_length=5000, description="As entries of No Proxy")
+    direct_in_cluster: bool = Field(True, description="Reach names of the cluster directly")
+
+    def more(self) -> dict[str, Any]:
+        """What was given of what goes beyond the five."""
+        given = self.model_dump(exclude_unset=True)
+        for proxy in given.get("proxies", ()):
+            if proxy.get("password") is not None:
+                proxy["password"] = Secret(proxy["password"])
+        return {name: given[name] for name in MORE_FIELDS if name in given}
 
 
 class EgressIn(In):
@@ -135,14 +228,35 @@ class TestIn(EgressIn):
     timeout: Annotated[float, Field(ge=0.1, le=60, description="Seconds for the whole test")] = 15.0
 
 
+class ExplainIn(EgressIn):
+    group: Name | None = Field(
+        None, description="As a Defender of this group would go with the settings of now"
+    )
+
+
+class CandidateOut(Out):
+    """name: of the proxy in the settings."""
+
+    route: Literal["direct", "proxy"]
+    proxy: str | None
+    name: str
+
+
 class RouteOut(Out):
-    """Which way a connection takes. because: the rule that decided."""
+    """Which way a connection takes. because: the rule that decided. proxy, route: the first of
+    `candidates`, which are tried in order, or the one that was used."""
 
     url: str
-    route: Literal["direct", "proxy"]
+    route: Literal["direct", "proxy", "refused", "unknown"] = Field(
+        description="`refused`: by strict mode. `unknown`: nothing is known of the PAC file yet"
+    )
     proxy: str | None
     because: str
     purpose: str
+    decided_by: Literal["builtin", "bypass", "rule", "pac", "default", "strict"] | None = None
+    rule: str = Field("", description="Name of the rule, or the bypass entry")
+    candidates: list[CandidateOut] = []
+    note: str = ""
 
 
 class CertificateOut(Out):
@@ -174,6 +288,7 @@ class StepOut(Out):
         default={}, description="What both sides agreed on: `tls`, `cipher`, `alpn`, `auth`, `http`"
     )
     certificates: ChainOut | None = None
+    via: str = Field("", description="The route that was tried: `direct`, or a proxy's HOST:PORT")
 
 
 class AnswerOut(Out):

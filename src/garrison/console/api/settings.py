@@ -28,6 +28,7 @@ def save_proxy_settings(state: State, caller: Operator, body: ProxySettingsIn) -
         user=body.user,
         password=_password(body),
         revision=body.revision,
+        more=body.more(),
     )
     return proxy_view(proxy.save(state, form, caller.actor))
 
