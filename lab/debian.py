@@ -41,6 +41,7 @@ PACKAGES = (
     Package("ca-certificates", ("/etc/ssl/certs/ca-certificates.crt",)),
     Package("chromium", ("chromium", "google-chrome")),
     Package("curl", ("curl",)),
+    Package("dante-server", ("danted",)),
     Package("db5.3-util", ("db5.3_load",)),
     Package("debootstrap", ("debootstrap",)),
     Package("docker-registry", ("docker-registry",)),
@@ -50,9 +51,11 @@ PACKAGES = (
     Package("nodejs", ("node", "nodejs")),
     Package("npm", ("npm",)),
     Package("openssl", ("openssl",)),
+    Package("nftables", ("nft",)),
     Package("postgresql", ("/usr/lib/postgresql/*/bin/initdb",)),
     Package("rpm", ("rpmbuild",)),
     Package("squid-openssl", ("/usr/lib/squid/security_file_certgen",)),
+    Package("tinyproxy-bin", ("tinyproxy",)),
     Package("util-linux", ("setpriv",)),
 )
 

@@ -55,7 +55,9 @@ async def test_an_update_crosses_the_proxy(squid: Squid, feed: Feed, tmp_path: P
     finally:
         await client.aclose()
     assert result.ecosystems[0].records == 300
-    entry = squid.wait_for(lambda item: "feed.test" in str(item), since=start)
+    entry = squid.wait_for(
+        lambda item: "feed.test" in str(item) and item.status != 407, since=start
+    )
     assert USER in str(entry)
 
 
