@@ -6,6 +6,7 @@ password and opens TLS. Several run at once, each on its own port.
 
 import contextlib
 import grp
+import hashlib
 import os
 import pwd
 import re
@@ -74,7 +75,9 @@ class Squid:
     """A running Squid, from entering to leaving.
 
     net: the network in whose `namespace` it runs; without one, on 127.0.0.1.
-    users: names and passwords it asks for by Basic; none asked when None.
+    users: names and passwords it asks for; none asked when None.
+    schemes: how it asks, in the order of its offer: `negotiate` (with `keytab`), `ntlm` (Debian's
+        ntlm_fake_auth: the dialogue is checked, the password is not), `digest`, `basic`.
     tls: its own certificate: clients speak TLS to the proxy (`https://`).
     bump: the authority it opens TLS with. Not together with `tls`: Squid cannot.
     trust: PEM files of the authorities it verifies destinations with when it opens TLS.
@@ -90,6 +93,8 @@ class Squid:
         name: str = "squid",
         port: int = 0,
         users: Mapping[str, str] | None = None,
+        schemes: Sequence[str] = ("basic",),
+        keytab: Path | None = None,
         tls: KeyPair | None = None,
         bump: Authority | None = None,
         trust: Sequence[Path] = (),
@@ -100,6 +105,7 @@ class Squid:
             raise ValueError("Squid opens TLS only on a plain port: give tls or bump, not both")
         self.net, self.namespace, self.name, self.port = net, namespace, name, port
         self.users = None if users is None else dict(users)
+        self.schemes, self.keytab = tuple(schemes), keytab
         self.tls, self.bump, self.upstream = tls, bump, upstream
         self.trust, self.directives = list(trust), list(directives)
         self.denied_ports: set[int] = set()
@@ -314,6 +320,9 @@ class Squid:
         if self.users is not None:
             lines = [f"{user}:{_hashed(password)}\n" for user, password in self.users.items()]
             self._put("users", "".join(lines))
+            lines = [f"{user}:{REALM}:{_ha1(user, password)}\n" for user, password in
+                     self.users.items()]  # fmt: skip
+            self._put("digest", "".join(lines))
         self._put("trust.pem", "".join(file.read_text() for file in self.trust))
         if self.tls:
             self._put("own.pem", self.tls.certificate.read_text())
@@ -380,14 +389,9 @@ class Squid:
     def _access_rules(self) -> list[str]:
         lines = ["http_access allow localhost manager", "http_access deny manager"]
         if self.users is not None:
-            lines += [
-                f"auth_param basic program {HELPERS}/basic_ncsa_auth {self.directory}/users",
-                f"auth_param basic realm {REALM}",
-                "auth_param basic children 2 startup=1 idle=1",
-                "auth_param basic credentialsttl 1 second",
-                "auth_param basic casesensitive on",
-                "acl signed_in proxy_auth REQUIRED",
-            ]
+            for scheme in self.schemes:
+                lines += self._scheme(scheme)
+            lines.append("acl signed_in proxy_auth REQUIRED")
         if self.denied_ports:
             lines += [
                 f"acl denied_ports port {' '.join(map(str, sorted(self.denied_ports)))}",
@@ -404,6 +408,26 @@ class Squid:
         if self.users is not None:
             lines.append("http_access deny !signed_in")
         return [*lines, "http_access allow all"]
+
+    def _scheme(self, scheme: str) -> list[str]:
+        programs = {
+            "negotiate": f"negotiate_kerberos_auth -k {self.keytab} -s GSS_C_NO_NAME",
+            "ntlm": "ntlm_fake_auth",
+            "digest": f"digest_file_auth -c {self.directory}/digest",
+            "basic": f"basic_ncsa_auth {self.directory}/users",
+        }
+        lines = [
+            f"auth_param {scheme} program {HELPERS}/{programs[scheme]}",
+            f"auth_param {scheme} children 2 startup=1 idle=1",
+        ]
+        if scheme in ("basic", "digest"):
+            lines.append(f"auth_param {scheme} realm {REALM}")
+        if scheme == "basic":
+            lines += [
+                "auth_param basic credentialsttl 1 second",
+                "auth_param basic casesensitive on",
+            ]
+        return lines
 
     def _put(self, name: str, text: str) -> None:
         file = self.directory / name
@@ -429,6 +453,12 @@ class Squid:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             return int(probe.getsockname()[1])
+
+
+def _ha1(user: str, password: str) -> str:
+    """What Digest's helper keeps of a password."""
+    text = f"{user}:{REALM}:{password}".encode()
+    return hashlib.md5(text, usedforsecurity=False).hexdigest()
 
 
 def _hashed(password: str) -> str:

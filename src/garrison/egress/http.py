@@ -98,8 +98,6 @@ class _Attempt:
     """For requests in absolute form."""
     authorization: str | None = None
     """For the next request, whatever connection it takes."""
-    round: int = 0
-    """Counts connections that were refused, so that none of them is used again."""
 
     @property
     def destination(self) -> Endpoint:
@@ -117,7 +115,8 @@ class _Attempt:
         """Keeps connections that are signed in by themselves apart from all others, in the pool."""
         if self.sign_in is None or not self.sign_in.begins_bound:
             return None
-        return {"garrison": f"{self.sign_in.begins_bound} {self.round}"}
+        refused = self.generation.connector.refused
+        return {"garrison": f"{self.sign_in.begins_bound} {refused}"}
 
     @property
     def interceptor(self) -> bytes | None:
@@ -157,6 +156,8 @@ class _Connector(aiohttp.BaseConnector):
         super().__init__(limit=0, keepalive_timeout=_IDLE_SECONDS)
         self.pins: dict[bytes, str] = {}
         self.interceptors: dict[str, bytes] = {}
+        self.refused = 0
+        """Connections that had signed in and were refused later: none of them is used again."""
 
     async def _create_connection(
         self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
@@ -621,8 +622,8 @@ async def _signed_in(
             sign_in.accepted()
             return response
         fields = list(response.headers.items())
+        attempt.generation.connector.refused += sign_in.begins_bound is not None
         attempt.authorization = await asyncio.to_thread(sign_in.challenged, fields, method, uri)
-        attempt.round += 1
         if attempt.authorization is None and not sign_in.begins_bound:
             return response
         response.close()

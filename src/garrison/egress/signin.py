@@ -86,6 +86,11 @@ class Memory:
             known.used += 1
             return known.digest, known.used
 
+    def clear(self) -> None:
+        """Know nothing of any proxy."""
+        with self._lock:
+            self._known.clear()
+
     def forget(self, proxy: ProxyAddress, choice: AuthChoice) -> None:
         with self._lock:
             self._known.pop((str(proxy), choice), None)
@@ -160,13 +165,14 @@ class SignIn:
 
     def answer(self, fields: Iterable[tuple[str, str]], method: str, uri: str) -> str | None:
         """After a 407 with these header fields."""
-        self._challenges = parse_challenges(
+        found = parse_challenges(
             value for name, value in fields if name.lower() == "proxy-authenticate"
         )
-        self.offered = tuple(
-            dict.fromkeys(NAMES.get(one.scheme, one.name) for one in self._challenges)
-        )
-        if (header := self._continued(method, uri)) is not None:
+        if not (self._context is not None and {one.scheme for one in found} == {self.scheme}):
+            # The rounds of NTLM and Negotiate repeat nothing else of what was offered.
+            self._challenges = found
+            self.offered = tuple(dict.fromkeys(NAMES.get(one.scheme, one.name) for one in found))
+        if (header := self._continued(found, method, uri)) is not None:
             return header
         return self.give_up(method, uri)
 
@@ -179,10 +185,10 @@ class SignIn:
         self._context = None
         return None
 
-    def _continued(self, method: str, uri: str) -> str | None:
+    def _continued(self, found: list[Challenge], method: str, uri: str) -> str | None:
         """The next round of what is under way."""
         if self._context is not None and self.scheme is not None:
-            token = next((c.token for c in self._challenges if c.scheme == self.scheme), "")
+            token = next((one.token for one in found if one.scheme == self.scheme), "")
             if not token:
                 return None
             try:
@@ -194,7 +200,7 @@ class SignIn:
                 return None
         if self.scheme == "digest" and self._digest is not None and not self._renewed:
             # A nonce from an earlier connection may have been forgotten without a word.
-            fresh = strongest_digest(self._challenges)
+            fresh = strongest_digest(found)
             stale = fresh is not None and fresh.parameters.get("stale", "").lower() == "true"
             old = self._digest.parameters["nonce"]
             if fresh is not None and (stale or self._from_memory) and (

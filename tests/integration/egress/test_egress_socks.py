@@ -11,13 +11,12 @@ import pytest
 
 from garrison.egress import ProxySettings, check_connection, fetch, open_body
 from garrison.egress.http import EgressClient
+from lab import faults as bad
 from lab.authority import Authority
 from lab.dante import Dante
-from lab.squid import Squid
-from tests.integration.egress import scripted as bad
+from lab.faults import scripted
 from tests.integration.egress.conftest import HOST, settings
 from tests.integration.egress.destination import Destination, pattern
-from tests.integration.egress.scripted import scripted
 from tests.integration.egress.test_egress_faults import run, told
 
 USER, PASSWORD = "bob", "p@ss:w/rd%20ü"
@@ -174,19 +173,6 @@ async def test_no_method_suits() -> None:
     assert told(none) == ("egress.proxy_auth_required", "proxy-auth", "you")
     assert told(some) == ("egress.socks_sign_in", "proxy-auth", "proxy")
     assert told(long)[0] == "egress.socks_credentials"
-
-
-async def test_wrong_scheme_is_named(squid: Squid, dante: Dante) -> None:
-    """Each speaks its own protocol, and the hint says what to write."""
-    socks_to_http = await run(f"https://{HOST}/", settings(f"socks5h://127.0.0.1:{squid.port}"))
-    http_to_socks = await run(f"https://{HOST}/", settings(f"http://{dante.where}"))
-
-    assert told(socks_to_http)[0] == "egress.proxy_not_socks"
-    assert socks_to_http.error is not None
-    assert f"http://127.0.0.1:{squid.port}" in socks_to_http.error["hint"]
-    assert told(http_to_socks)[0] == "egress.proxy_speaks_socks"
-    assert http_to_socks.error is not None
-    assert f"socks5h://{dante.where}" in http_to_socks.error["hint"]
 
 
 @pytest.mark.parametrize(
