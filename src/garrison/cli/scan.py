@@ -1,58 +1,36 @@
-"""`garrison scan` and `garrison sbom`: an image without a Console.
-
-The way out is what the environment says (GARRISON_HTTP_PROXY, …): the Console's database is not
-read here, so that a scan starts without it.
-"""
+"""`garrison scan` and `garrison sbom`: what is in an image, and what is wrong with it."""
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from garrison.cli import image_input
+from garrison.cli.image_input import (
+    CaFile,
+    Data,
+    Image,
+    ImageAccess,
+    NoCache,
+    PasswordStdin,
+    PlainHttp,
+    Platform,
+    Timeout,
+    User,
+)
 from garrison.cli.report_output import now, sinks, write
 from garrison.environment import data_directory
 from garrison.errors import GarrisonError, InvalidSettingError
 
 if TYPE_CHECKING:
-    from garrison.findings.cache import ScanCache
-    from garrison.findings.finding import ScanReport, Severity
+    from garrison.findings.finding import Finding, ScanReport, Severity
     from garrison.findings.policy import Waiver
-    from garrison.images import ImageSource, Progress
+    from garrison.findings.vex import Statement
 
-_MAX_FILE = 4 << 20
-_LOCAL = ("oci:", "docker-archive:", "rootfs:", "docker:")
-_TIMEOUT = 3600.0
-_WAIT = 30.0
-"""Seconds of one wait for the network, of a scan that may take longer."""
-
-Image = Annotated[
-    str,
-    typer.Argument(
-        metavar="IMAGE",
-        help="debian:12, or oci:DIR, docker-archive:FILE, rootfs:DIR, docker:NAME (local engine).",
-    ),
-]
-Platform = Annotated[str, typer.Option(help="For example linux/arm64; else this machine's.")]
-User = Annotated[str, typer.Option("--username", help="At the registry; else docker's own.")]
-PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read from standard input.")]
-PlainHttp = Annotated[bool, typer.Option("--plain-http", help="The registry speaks no TLS.")]
-CaFile = Annotated[
-    Path | None, typer.Option("--ca-file", help="PEM, trusted for the registry alone.")
-]
-Timeout = Annotated[float, typer.Option(help="Seconds for the whole scan.", min=0.1)]
-Data = Annotated[
-    Path | None, typer.Option("--data", envvar="GARRISON_DATA", help="Where the advisories are.")
-]
-NoCache = Annotated[
-    bool, typer.Option("--no-cache", help="Read every layer, and remember nothing.")
-]
 Json = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
 Output = Annotated[Path | None, typer.Option("--output", help="Write the report to this file.")]
 
@@ -103,18 +81,6 @@ class UnreadableDatabaseError(GarrisonError):
         return "What was found is shown; packages of that database are missing from it."
 
 
-@dataclass(frozen=True, slots=True)
-class _Access:
-    """How the image is reached."""
-
-    platform: str
-    user: str
-    password_stdin: bool
-    plain_http: bool
-    ca_file: Path | None
-    timeout: float
-
-
 def register(app: typer.Typer) -> None:
     """Add `scan` and `sbom`."""
     app.command("scan")(scan)
@@ -128,7 +94,7 @@ def scan(
         typer.Option(
             "--format",
             metavar="FORMAT[=FILE]",
-            help="table, json, sarif, cyclonedx, spdx or csv; several with commas.",
+            help="table, json, sarif, cyclonedx, spdx, csv or openvex; several with commas.",
         ),
     ] = None,
     json: Json = False,
@@ -146,12 +112,20 @@ def scan(
         Path | None,
         typer.Option("--ignore-file", help="Waivers: findings accepted until a day."),
     ] = None,
+    vex: Annotated[
+        list[Path] | None,
+        typer.Option("--vex", metavar="FILE", help="OpenVEX or CycloneDX; may be repeated."),
+    ] = None,
+    hide_suppressed: Annotated[
+        bool,
+        typer.Option("--hide-suppressed", help="Leave out what VEX and waivers take out."),
+    ] = False,
     platform: Platform = "",
     username: User = "",
     password_stdin: PasswordStdin = False,
     plain_http: PlainHttp = False,
     ca_file: CaFile = None,
-    timeout: Timeout = _TIMEOUT,
+    timeout: Timeout = image_input.TIMEOUT,
     no_cache: NoCache = False,
     data: Data = None,
 ) -> None:
@@ -162,29 +136,23 @@ def scan(
     """
     from garrison.advisories import AdvisoryStore
     from garrison.findings.policy import exceeds
-    from garrison.findings.scan import scan_image
+    from garrison.findings.scan import judge
     from garrison.reports import FORMATS, render
 
     wanted = sinks(format or [], json, output, FORMATS)
     threshold = _severities(fail_on, "--fail-on")
     shown = _severities(severity, "--severity")
+    statements = _statements(vex or [])
     waivers = _waivers(ignore_file)
     moment = now(os.environ)
     folder = data or data_directory(os.environ)
     store = AdvisoryStore.open(folder)
-    access = _Access(platform, username, password_stdin, plain_http, ca_file, timeout)
-    source = _open(image, access)
-    with _progress() as progress:
-        report = scan_image(
-            source,
-            store,
-            progress=progress,
-            seconds=timeout,
-            cache=_cache(folder, no_cache),
-            today=moment.date(),
-        )
+    cache = None if no_cache else folder / "cache"
+    access = ImageAccess(platform, username, password_stdin, plain_http, ca_file, timeout, cache)
+    report = judge(image_input.read(image, access), store, moment.date())
+    report = _decided(report, statements)
     report = _waived(report, waivers)
-    report = _filtered(report, shown, ignore_unfixed)
+    report = _filtered(report, shown, ignore_unfixed, hide_suppressed)
     write(
         wanted,
         lambda format, page: render(report, format, now=moment, width=page.width, color=page.color),
@@ -214,23 +182,18 @@ def sbom(
     password_stdin: PasswordStdin = False,
     plain_http: PlainHttp = False,
     ca_file: CaFile = None,
-    timeout: Timeout = _TIMEOUT,
+    timeout: Timeout = image_input.TIMEOUT,
     no_cache: NoCache = False,
     data: Data = None,
 ) -> None:
     """List the packages of an image. Needs no advisories."""
-    from garrison.findings.scan import read_image
     from garrison.reports import PACKAGE_FORMATS, render_packages
 
     wanted = sinks(format or [], json, output, PACKAGE_FORMATS)
     moment = now(os.environ)
-    access = _Access(platform, username, password_stdin, plain_http, ca_file, timeout)
-    source = _open(image, access)
-    with _progress() as progress:
-        folder = data or data_directory(os.environ)
-        inventory = read_image(
-            source, progress=progress, seconds=timeout, cache=_cache(folder, no_cache)
-        )
+    cache = None if no_cache else (data or data_directory(os.environ)) / "cache"
+    access = ImageAccess(platform, username, password_stdin, plain_http, ca_file, timeout, cache)
+    inventory = image_input.read(image, access)
     write(
         wanted,
         lambda format, page: render_packages(
@@ -239,63 +202,6 @@ def sbom(
     )
     if inventory.unreadable:
         raise UnreadableDatabaseError(inventory.unreadable)
-
-
-def _cache(data: Path, off: bool) -> ScanCache | None:
-    from garrison.findings.cache import ScanCache
-
-    return None if off else ScanCache(data / "cache")
-
-
-def _open(image: str, access: _Access) -> ImageSource:
-    from garrison.egress import settings_from_environment
-    from garrison.images import Access, ImageReference, docker_credentials, open_image
-
-    user, password = access.user, ""
-    if access.password_stdin != bool(user):
-        raise InvalidSettingError(
-            "username", "--username and --password-stdin belong together", "Give both, or none."
-        )
-    if access.password_stdin:
-        password = sys.stdin.readline(_MAX_FILE).rstrip("\r\n")
-    elif not image.startswith(_LOCAL):
-        found = docker_credentials(ImageReference.parse(image).domain, os.environ)
-        if found is not None:
-            user, password = found.user, found.password.reveal()
-    return open_image(
-        image,
-        settings_from_environment(os.environ),
-        platform=access.platform,
-        access=Access(user, password, access.plain_http, _pem(access.ca_file)),
-        timeout=min(_WAIT, access.timeout),
-        engine=_engine(os.environ),
-    )
-
-
-def _engine(environ: Mapping[str, str]) -> Path:
-    """The socket of the local engine: DOCKER_HOST as docker reads it."""
-    from garrison.images import ENGINE_SOCKET
-
-    host = environ.get("DOCKER_HOST", "")
-    if not host:
-        return ENGINE_SOCKET
-    kind, _, path = host.partition("://")
-    if kind != "unix" or not path.startswith("/"):
-        raise InvalidSettingError(
-            "DOCKER_HOST", "DOCKER_HOST is not a Unix socket", "Use unix:///PATH, or a registry."
-        )
-    return Path(path)
-
-
-def _pem(path: Path | None) -> str:
-    if path is None:
-        return ""
-    try:
-        with path.open(encoding="utf-8") as file:
-            return file.read(_MAX_FILE)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not text"
-        raise InvalidSettingError("ca_file", f"cannot read {path}: {reason}") from error
 
 
 def _severities(text: str, option: str) -> frozenset[Severity]:
@@ -325,6 +231,23 @@ def _waivers(path: Path | None) -> tuple[Waiver, ...]:
     return parse_waivers(text, path.name)
 
 
+def _statements(paths: Sequence[Path]) -> tuple[Statement, ...]:
+    from garrison.findings.vex import MAX_BYTES, parse_vex
+
+    return tuple(
+        statement
+        for path in paths
+        for statement in parse_vex(image_input.read_bytes(path, MAX_BYTES, "vex"), path.name)
+    )
+
+
+def _decided(report: ScanReport, statements: Sequence[Statement]) -> ScanReport:
+    from garrison.findings.vex import apply_vex
+    from garrison.reports.subject import image_purl
+
+    return apply_vex(report, statements, image_purl(report.inventory)) if statements else report
+
+
 def _waived(report: ScanReport, waivers: Sequence[Waiver]) -> ScanReport:
     from datetime import UTC, datetime
 
@@ -333,41 +256,18 @@ def _waived(report: ScanReport, waivers: Sequence[Waiver]) -> ScanReport:
     return apply_waivers(report, waivers, datetime.now(UTC)) if waivers else report
 
 
-def _filtered(report: ScanReport, shown: frozenset[Severity], ignore_unfixed: bool) -> ScanReport:
+def _filtered(
+    report: ScanReport, shown: frozenset[Severity], ignore_unfixed: bool, hide_suppressed: bool
+) -> ScanReport:
     from dataclasses import replace
 
-    kept = tuple(
-        finding
-        for finding in report.findings
-        if (not shown or finding.match.severity in shown)
-        and (finding.match.fixed_in or not ignore_unfixed)
-    )
-    return replace(report, findings=kept)
+    def kept(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+        return tuple(
+            finding
+            for finding in findings
+            if (not shown or finding.match.severity in shown)
+            and (finding.match.fixed_in or not ignore_unfixed)
+        )
 
-
-@contextmanager
-def _progress() -> Iterator[Progress | None]:
-    """A bar on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
-    from rich.progress import Progress as Bar
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-    )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("layers", total=None)
-
-        def moved(done: int, total: int, step: str) -> None:
-            if total:
-                bar.update(task, completed=done, total=total, description=step)
-            else:
-                bar.update(task, description=step)
-
-        yield moved
+    suppressed = () if hide_suppressed else kept(report.suppressed)
+    return replace(report, findings=kept(report.findings), suppressed=suppressed)

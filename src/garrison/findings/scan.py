@@ -76,13 +76,20 @@ def scan_image(
     cache: ScanCache | None = None,
     today: date | None = None,
 ) -> ScanReport:
-    """`read_image`, and the findings in it by the advisories in `store`, if there are any.
+    """`read_image`, and `judge`."""
+    inventory = read_image(source, threads=threads, progress=progress, seconds=seconds, cache=cache)
+    return judge(inventory, store, today)
+
+
+def judge(
+    inventory: Inventory, store: AdvisoryStore | None, today: date | None = None
+) -> ScanReport:
+    """The findings in `inventory` by the advisories in `store`, if there are any.
 
     today: for which the end of updates is looked up.
     """
     from garrison.findings.match import match_inventory
 
-    inventory = read_image(source, threads=threads, progress=progress, seconds=seconds, cache=cache)
     report = match_inventory(inventory, store)
     support = support_of(inventory.os, today) if inventory.os and today else None
     warnings = (*report.warnings, *warnings_about(inventory, support))

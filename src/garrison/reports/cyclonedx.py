@@ -42,6 +42,11 @@ JUSTIFICATIONS = {
     "vulnerable_code_cannot_be_controlled_by_adversary": "requires_environment",
     "inline_mitigations_already_exist": "protected_by_mitigating_control",
 }
+_WORDS = frozenset(
+    {"code_not_present", "code_not_reachable", "requires_configuration", "requires_dependency",
+     "requires_environment", "protected_by_compiler", "protected_at_runtime",
+     "protected_at_perimeter", "protected_by_mitigating_control"}
+)  # fmt: skip
 
 
 def as_cyclonedx(
@@ -231,8 +236,8 @@ def _status(decision: Decision | None) -> str:
 def _analysis(decision: Decision) -> dict[str, Any]:
     analysis: dict[str, Any] = {"state": _STATES[decision.status]}
     if decision.status == "not_affected" and decision.justification:
-        word = JUSTIFICATIONS.get(decision.justification, "")
-        if word:
+        word = JUSTIFICATIONS.get(decision.justification, decision.justification)
+        if word in _WORDS:
             analysis["justification"] = word
     if decision.status == "accepted":
         analysis["response"] = ["will_not_fix"]

@@ -11,11 +11,11 @@ from garrison.findings import ScanReport
 from garrison.packages import Inventory
 from garrison.reports.document import as_document, packages_document
 
-Format: TypeAlias = Literal["table", "json", "sarif", "cyclonedx", "spdx", "csv"]
+Format: TypeAlias = Literal["table", "json", "sarif", "cyclonedx", "spdx", "csv", "openvex"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 PackageFormat: TypeAlias = Literal["table", "json", "cyclonedx", "spdx", "csv"]
 PACKAGE_FORMATS: tuple[PackageFormat, ...] = get_args(PackageFormat)
-"""Of packages alone: SARIF is about findings."""
+"""Of packages alone: SARIF and OpenVEX are about findings."""
 
 
 def render(
@@ -46,6 +46,10 @@ def render(
             from garrison.reports.spdx import as_spdx
 
             return _json(as_spdx(report, now))
+        case "openvex":
+            from garrison.reports.openvex import as_openvex
+
+            return _json(as_openvex(report, now))
         case "csv":
             from garrison.reports.rows import findings_csv
 

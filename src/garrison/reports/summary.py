@@ -53,4 +53,6 @@ def _by_severity(report: ScanReport) -> str:
 
 def count(number: int, noun: str) -> str:
     """`1 file`, `2 files`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    if number == 1:
+        return f"{number:,} {noun}"
+    return f"{number:,} {noun[:-1]}ies" if noun.endswith("ry") else f"{number:,} {noun}s"

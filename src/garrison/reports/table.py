@@ -127,7 +127,7 @@ class _Page:
         skipped = inventory.skipped
         if not skipped:
             return
-        self._add(f"{count(len(skipped), 'file')} could not be read and were skipped:", _WARN)
+        self._add(f"{count(len(skipped), 'entry')} could not be read, and skipped:", _WARN)
         for item in skipped[:_MAX_SKIPPED]:
             self._add(f"  {item.path or '-'}: {item.reason}", _DIM)
         if len(skipped) > _MAX_SKIPPED:

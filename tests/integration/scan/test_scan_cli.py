@@ -231,3 +231,86 @@ def test_a_scan_loads_nothing_heavy(garrison: Garrison, tiny_image: Image, data:
         check=True,
     )
     assert done.stderr == "[]\n"
+
+
+def test_several_formats_from_one_scan(
+    garrison: Garrison, tiny_image: Image, data: Path, tmp_path: Path
+) -> None:
+    files = [f"{name}={tmp_path / name}" for name in ("sarif", "cyclonedx", "spdx", "openvex")]
+    done = scan(garrison, tiny_image, data, "--format", "csv," + ",".join(files))
+    assert done.exit_code == 0
+    assert done.out.splitlines()[0].startswith("id,aliases,severity")
+    assert json.loads((tmp_path / "sarif").read_text())["version"] == "2.1.0"
+    assert json.loads((tmp_path / "cyclonedx").read_text())["specVersion"] == "1.6"
+    assert json.loads((tmp_path / "spdx").read_text())["spdxVersion"] == "SPDX-2.3"
+    assert len(json.loads((tmp_path / "openvex").read_text())["statements"]) == 3
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--format", "xml"],
+        ["--format", "json,table"],
+        ["--format", "json="],
+        ["--format", "table", "--json"],
+        ["--format", "json=x", "--output", "y"],
+    ],
+)
+def test_formats_that_cannot_be(
+    garrison: Garrison, tiny_image: Image, data: Path, options: list[str]
+) -> None:
+    done = scan(garrison, tiny_image, data, *options)
+    assert (done.exit_code, done.out) == (2, "")
+
+
+def test_a_bill_of_materials_gives_the_same_findings(
+    garrison: Garrison, tiny_image: Image, data: Path, tmp_path: Path
+) -> None:
+    expected = ids(scan(garrison, tiny_image, data, "--json"))
+    for format in ("cyclonedx", "spdx"):
+        file = tmp_path / format
+        made = garrison("sbom", f"oci:{tiny_image.oci}", "--format", f"{format}={file}")
+        assert made.exit_code == 0
+        done = garrison("scan", f"sbom:{file}", "--data", data, "--json")
+        assert (done.exit_code, ids(done)) == (0, expected)
+        piped = garrison("scan", "sbom:-", "--data", data, "--json", stdin=file.read_text())
+        assert ids(piped) == expected
+
+
+def test_what_is_no_bill_of_materials(garrison: Garrison, data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "x"
+    file.write_text("hello")
+    done = garrison("scan", f"sbom:{file}", "--data", data)
+    assert (done.exit_code, done.out) == (3, "")
+    assert "packages.bad_sbom" in done.err
+    assert garrison("scan", "sbom:", "--data", data).exit_code == 2
+    assert garrison("scan", f"sbom:{tmp_path / 'none'}", "--data", data).exit_code == 2
+
+
+def test_vex_decides_what_fails_a_build(
+    garrison: Garrison, tiny_image: Image, data: Path, tmp_path: Path
+) -> None:
+    vex = tmp_path / "team.vex.json"
+    statement = {
+        "vulnerability": {"name": "PYSEC-1"},
+        "products": [{"@id": "pkg:pypi/jinja2"}],
+        "status": "not_affected",
+        "justification": "vulnerable_code_not_in_execute_path",
+    }
+    vex.write_text(
+        json.dumps(
+            {"@context": "https://openvex.dev/ns/v0.2.0", "author": "T", "statements": [statement]}
+        )
+    )
+    options = ["--vex", str(vex), "--fail-on", "critical"]
+    assert scan(garrison, tiny_image, data, "--fail-on", "critical").exit_code == 1
+    done = scan(garrison, tiny_image, data, *options, "--json")
+    assert done.exit_code == 0
+    assert [each["id"] for each in done.json["suppressed"]] == ["PYSEC-1"]
+    assert "Not counted, by decision: 1 finding" in scan(garrison, tiny_image, data, *options).out
+    hidden = scan(garrison, tiny_image, data, *options, "--hide-suppressed").out
+    assert "PYSEC-1" not in hidden
+    vex.write_text("{}")
+    done = scan(garrison, tiny_image, data, *options)
+    assert (done.exit_code, done.out) == (2, "")
+    assert "findings.bad_vex" in done.err

@@ -200,7 +200,7 @@ def test_an_incomplete_report_is_never_shown_as_clean(incomplete: ScanReport) ->
 
 def test_skipped_files_are_listed() -> None:
     odd = report(NPM, skipped=(Skipped("a/b.json", LAYER, "scan.bad_json", "no JSON"),))
-    assert "1 file could not be read" in render(odd, "table", now=NOW)
+    assert "1 entry could not be read" in render(odd, "table", now=NOW)
     assert as_document(odd)["skipped"] == [
         {"path": "a/b.json", "layer": LAYER, "code": "scan.bad_json", "reason": "no JSON"}
     ]
