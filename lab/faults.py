@@ -5,10 +5,12 @@ The numbers are those of the table in `tests/integration/egress/test_fault_table
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import select
 import socket
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -65,7 +67,9 @@ def scripted(
 
 def read_head(connection: socket.socket) -> bytes:
     data = b""
-    while b"\r\n\r\n" not in data and (more := connection.recv(4096)):
+    while b"\r\n\r\n" not in data:
+        if not (more := connection.recv(4096)):
+            raise ConnectionResetError
         data += more
     return data
 
@@ -237,6 +241,40 @@ def closed_port() -> Iterator[int]:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield held.getsockname()[1]
+
+
+def socks(reply: int) -> Script:
+    """A SOCKS5 proxy (RFC 1928) that hangs up on anything else, as Dante does."""
+
+    def script(connection: socket.socket) -> None:
+        greeting = connection.recv(2)
+        if greeting[:1] != b"\5":
+            return
+        connection.recv(greeting[1])
+        connection.sendall(b"\5\0")
+        connection.recv(300)
+        connection.sendall(bytes([5, reply, 0, 1]) + bytes(6))
+        connection.recv(1)
+
+    return script
+
+
+def balanced(connection: socket.socket) -> None:
+    """NTLM behind a load balancer that ends each connection with its answer: the challenge comes
+    (MS-NLMP section 2.2.1.2), and there is no connection left to answer it on."""
+    while b"Proxy-Authorization: NTLM " not in read_head(connection):
+        _ask_ntlm(connection, "")
+    flags = 0x20888201  # 128 bits, target info, extended security, always sign, NTLM, Unicode
+    head = b"NTLMSSP\0" + struct.pack("<IHHIIQQHHI", 2, 0, 0, 48, flags, 1, 0, 4, 4, 48)
+    _ask_ntlm(connection, " " + base64.b64encode(head + bytes(4)).decode(), "Connection: close\n")
+
+
+def _ask_ntlm(connection: socket.socket, token: str, more: str = "") -> None:
+    answer = (
+        f"HTTP/1.1 407 Proxy Authentication Required\nProxy-Authenticate: NTLM{token}\n{more}"
+        "Content-Length: 0\n\n"
+    )
+    connection.sendall(answer.replace("\n", "\r\n").encode())
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:

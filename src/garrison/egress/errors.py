@@ -210,12 +210,13 @@ class _ProxyTlsError(EgressError):
 
 
 class ProxySpeaksHttpError(_ProxyTlsError):
-    """`https://` to a port that does not speak TLS."""
+    """`https://` or `socks5://` to a port that speaks plain HTTP."""
 
     code = "egress.proxy_speaks_http"
 
     def __init__(self, proxy: ProxyAddress) -> None:
-        super().__init__(f"the proxy at {proxy.endpoint} does not speak TLS, but plain HTTP")
+        what = "SOCKS5" if proxy.socks else "TLS"
+        super().__init__(f"the proxy at {proxy.endpoint} does not speak {what}, but plain HTTP")
         self.proxy = proxy
 
     @property
@@ -509,9 +510,10 @@ class ProxyAuthRequiredError(ProxyAnswerError):
 
 
 class ProxyAuthRefusedError(ProxyAnswerError):
-    """407, although we signed in. tried: the schemes, in this order."""
+    """Refused, although we signed in. tried: the schemes, in this order."""
 
     code, at, actor = "egress.proxy_auth_refused", "proxy-auth", "you"
+    advice = f"Correct User and Password in {_PAGE}."
 
     def __init__(
         self,
@@ -519,25 +521,42 @@ class ProxyAuthRefusedError(ProxyAnswerError):
         destination: Endpoint,
         answer: Answer | None,
         user: str,
-        encoded: bool,
         tried: Sequence[str] = (),
     ) -> None:
         by = f" ({', '.join(tried)})" if tried else ""
         what = f'the password of user "{user}"' if user else "the ticket of this process"
         super().__init__(f"the proxy {proxy} refused {what}{by}", proxy, destination, answer)
-        self.user, self.encoded, self.tried = user, encoded, tuple(tried)
+        self.user, self.tried = user, tuple(tried)
 
-    @property
-    def hint(self) -> str:
-        if not self.user:
-            return (
-                "Ask the proxy's owner whether this machine's principal may sign in, or set User"
-                f" and Password in {_PAGE}."
-            )
-        hint = f"Correct User and Password in {_PAGE}."
-        if self.encoded:
-            hint += ' The password holds "%": enter it as it is, not percent-encoded.'
-        return hint
+
+class ProxyAuthEncodedError(ProxyAuthRefusedError):
+    """Refused, and the password looks as if it had been encoded for an address (`%40`)."""
+
+    code = "egress.proxy_auth_encoded"
+    advice = (
+        f'The password holds "%" and two digits: enter it in {_PAGE} as it is, not'
+        " percent-encoded. If it is right so, correct User and Password."
+    )
+
+
+class ProxyAuthCharsetError(ProxyAuthRefusedError):
+    """Refused, and user or password have characters that not every proxy reads as UTF-8."""
+
+    code = "egress.proxy_auth_charset"
+    advice = (
+        "User and Password are sent as UTF-8 (RFC 7617). If they are right, the proxy may read"
+        " another encoding: use an account with letters of ASCII alone, or ask its owner."
+    )
+
+
+class ProxyTicketRefusedError(ProxyAuthRefusedError):
+    """Refused, with the ticket of this process: no user is set."""
+
+    code = "egress.proxy_auth_ticket_refused"
+    advice = (
+        "Ask the proxy's owner whether this machine's principal may sign in, or set User and"
+        f" Password in {_PAGE}."
+    )
 
 
 class ProxyAuthSchemeError(ProxyAnswerError):
@@ -843,24 +862,39 @@ class ProxyRefusedError(ProxyAnswerError):
 
 
 class ProxyNoRouteError(ProxyAnswerError):
-    """A SOCKS proxy has no route to the destination's network (reply 3)."""
+    """The proxy has no route to the destination's network."""
 
     code = "egress.proxy_no_route"
 
-    def __init__(self, proxy: Endpoint, destination: Endpoint) -> None:
+    def __init__(self, proxy: Endpoint, destination: Endpoint, answer: Answer | None) -> None:
         super().__init__(
             f"the proxy {proxy} has no route to the network of {destination}",
             proxy,
             destination,
-            None,
+            answer,
         )
 
     @property
     def hint(self) -> str:
-        hint = f"Ask the proxy's owner whether the proxy may leave towards {self.destination}."
-        if self.destination.ip is not None and self.destination.ip.version == 6:
-            hint += " This is an IPv6 address; the proxy may have IPv4 alone."
-        return hint
+        return f"Ask the proxy's owner whether the proxy may leave towards {self.destination}."
+
+
+class ProxyNoIpv6Error(ProxyAnswerError):
+    """The destination is an IPv6 address, and the proxy has no way there."""
+
+    code, actor = "egress.proxy_no_ipv6", "you"
+    advice = (
+        "The proxy may leave by IPv4 alone: use the destination's name or its IPv4 address, or ask"
+        " the proxy's owner for IPv6."
+    )
+
+    def __init__(self, proxy: Endpoint, destination: Endpoint, answer: Answer | None) -> None:
+        super().__init__(
+            f"the proxy {proxy} has no route to the IPv6 address {destination}",
+            proxy,
+            destination,
+            answer,
+        )
 
 
 class SocksUnresolvedError(EgressError):
@@ -912,23 +946,27 @@ class SocksCommandError(ProxyAnswerError):
 
 
 class SocksAddressError(ProxyAnswerError):
-    """A SOCKS proxy does not take this kind of address (reply 8)."""
+    """A SOCKS proxy does not take addresses of this kind (reply 8). kind: `IPv6 addresses`."""
 
     code, actor = "egress.socks_address_type", "you"
+    advice = f"Write socks5h:// in {_PAGE}, so that the proxy resolves names itself."
 
     def __init__(self, proxy: Endpoint, destination: Endpoint, kind: str) -> None:
         super().__init__(
             f"the SOCKS proxy {proxy} takes no {kind} (for {destination})", proxy, destination, None
         )
-        self.kind = kind
 
-    @property
-    def hint(self) -> str:
-        if self.kind == "names":
-            return (
-                f"Write socks5:// instead of socks5h:// in {_PAGE}: names are then resolved here."
-            )
-        return f"Write socks5h:// in {_PAGE}, so that the proxy resolves names itself."
+
+class SocksNamesError(ProxyAnswerError):
+    """A SOCKS proxy takes no names (reply 8)."""
+
+    code, actor = "egress.socks_names", "you"
+    advice = f"Write socks5:// instead of socks5h:// in {_PAGE}: names are then resolved here."
+
+    def __init__(self, proxy: Endpoint, destination: Endpoint) -> None:
+        super().__init__(
+            f"the SOCKS proxy {proxy} takes no names (for {destination})", proxy, destination, None
+        )
 
 
 class SocksSignInError(ProxyAnswerError):
@@ -967,12 +1005,12 @@ class _ProxySilenceError(EgressError):
 
 
 class ProxySpeaksTlsError(_ProxySilenceError):
-    """`http://` to a port that speaks TLS."""
+    """`http://` or `socks5://` to a port that speaks TLS."""
 
     code, actor = "egress.proxy_speaks_tls", "you"
 
     def __init__(self, proxy: Endpoint) -> None:
-        super().__init__(f"{proxy} speaks TLS, not plain HTTP")
+        super().__init__(f"{proxy} speaks TLS, and the address does not say so")
         self.proxy = proxy
 
     @property
@@ -992,21 +1030,15 @@ class ProxyNotHttpError(_ProxySilenceError):
 
 
 class ProxyNotSocksError(_ProxySilenceError):
-    """A `socks5://` address, and the port speaks something else. banner: its first bytes."""
+    """A `socks5://` address, and the port speaks nothing we know. banner: its first bytes."""
 
     code, actor = "egress.proxy_not_socks", "you"
+    advice = f"Check host and port in {_PAGE}."
 
     def __init__(self, proxy: Endpoint, service: str, banner: str = "") -> None:
-        names = {"http": "an HTTP proxy or server", "tls": "a TLS port", "ssh": "an SSH server"}
-        super().__init__(f"{proxy} is {names.get(service, 'another service')}, not a SOCKS5 proxy")
-        self.proxy, self.service, self.banner = proxy, service, banner
-
-    @property
-    def hint(self) -> str:
-        if self.service in ("http", "tls"):
-            scheme = "https" if self.service == "tls" else "http"
-            return f"Write {scheme}://{self.proxy} in {_PAGE}."
-        return f"Check host and port in {_PAGE}."
+        name = "an SSH server" if service == "ssh" else "another service"
+        super().__init__(f"{proxy} is {name}, not a SOCKS5 proxy")
+        self.banner = banner
 
 
 class ProxySpeaksSocksError(_ProxySilenceError):

@@ -43,7 +43,6 @@ from garrison.egress.errors import (
     NotYetValidError,
     ProxyAnswerError,
     ProxyAuthBrokenError,
-    ProxyAuthRefusedError,
     ProxyAuthRequiredError,
     ProxyAuthTicketError,
     ProxyBadAnswerError,
@@ -102,7 +101,14 @@ from garrison.egress.interception import (
     judge,
     judge_trusted,
 )
-from garrison.egress.refusal import is_refusal, portal, refusal, socks_refusal, unauthorised
+from garrison.egress.refusal import (
+    is_refusal,
+    portal,
+    refusal,
+    sign_in_refused,
+    socks_refusal,
+    unauthorised,
+)
 from garrison.egress.route import Choice, Route, ViaProxy
 from garrison.egress.settings import ProxySettings
 from garrison.egress.signin import NAMES, SignIn
@@ -133,6 +139,8 @@ from garrison.egress.trust import (
 
 SOCKS_ADDRESSES = 4
 """Of a name that we resolve for a SOCKS proxy: asked for in turn."""
+GREETING_SECONDS = 2.0
+"""For the answer to the first two bytes of SOCKS, which needs nobody else."""
 LOOK_SECONDS = 5.0
 """For a second look at what failed, within the dial's own deadline."""
 BODY_SECONDS = 2.0
@@ -470,6 +478,10 @@ class _Way:
 
     def _proxy_tls_failure(self, error: OSError) -> Plan[EgressError]:
         if _is_closed(error):
+            if (yield from self._speaks_socks()):
+                other = ProxySpeaksSocksError(self.first)
+                other.hop = "proxy-tls"
+                return other
             return ProxyTlsClosedError(self.first)
         reason = _reason(error)
         if _wants_certificate(reason):
@@ -664,10 +676,13 @@ class _Way:
         handshake = SocksHandshake(target, credentials)
         started = self.trace.clock()
         try:
+            yield Limit(GREETING_SECONDS)
             while handshake.bound is None:
                 if data := handshake.outgoing():
                     yield Send(data)
                 handshake.feed((yield Receive()))
+                # What follows may have to wait for the destination.
+                yield Limit(None)
         except SocksRefusal:
             raise
         except NoMethod:
@@ -675,15 +690,13 @@ class _Way:
                 raise ProxyAuthRequiredError(self.first, named, None, ()) from None
             raise SocksSignInError(self.first, named) from None
         except BadPassword:
-            assert credentials is not None
-            encoded_once = "%" in credentials.password.reveal()
-            raise ProxyAuthRefusedError(
-                self.first, named, None, credentials.user, encoded_once
-            ) from None
+            raise sign_in_refused(self.first, named, None, credentials) from None
         except NotSocks as fault:
             raise self._not_socks(fault.first) from None
         except TimeoutError:
             seconds = self.trace.clock() - started
+            if handshake.received == 0 and (other := (yield from self._other_than_socks())):
+                raise other from None
             raise ProxySilentError(self.first, seconds, handshake.received) from None
         except (SocksClosed, OSError):
             raise (yield from self._socks_hung_up(handshake.received)) from None
@@ -694,16 +707,27 @@ class _Way:
         return handshake.bound.signed_in
 
     def _not_socks(self, first: bytes) -> EgressError:
-        return ProxyNotSocksError(self.first, service_of(first) or "other", banner_of(first))
+        assert self.proxy is not None
+        service = service_of(first) or "other"
+        if service == "tls":
+            return ProxySpeaksTlsError(self.first)
+        if service == "http":
+            error = ProxySpeaksHttpError(self.proxy)
+            error.hop = "tunnel"
+            return error
+        return ProxyNotSocksError(self.first, service, banner_of(first))
 
     def _socks_hung_up(self, received: int) -> Plan[EgressError]:
-        """Ask in HTTP: most proxies close on what they do not understand."""
-        if received == 0:
-            hello = Exchange("OPTIONS", "*", [("Host", str(self.first))]).outgoing
-            look = yield from self._first_bytes(hello)
-            if look and service_of(look) in ("http", "tls"):
-                return self._not_socks(look)
-        return ProxyClosedError(self.first)
+        other = (yield from self._other_than_socks()) if received == 0 else None
+        return other or ProxyClosedError(self.first)
+
+    def _other_than_socks(self) -> Plan[EgressError | None]:
+        """Greet in HTTP and in TLS: a port that keeps silent to SOCKS, or hangs up."""
+        hello = Exchange("OPTIONS", "*", [("Host", str(self.first))]).outgoing
+        look = yield from self._first_bytes(hello)
+        if not look or service_of(look) not in ("http", "tls"):
+            look = (yield from self._look(behind=False)).first
+        return self._not_socks(look) if look and service_of(look) in ("http", "tls") else None
 
     def _first_bytes(self, greeting: bytes) -> Plan[bytes]:
         """What the first hop answers to a greeting, on a connection of its own; never raises."""

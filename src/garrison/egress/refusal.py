@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import errno
+import re
+from collections.abc import Sequence
 
+from garrison.egress.credentials import Credentials
 from garrison.egress.endpoint import Endpoint
 from garrison.egress.errors import (
     NotAProxyError,
     ProxyAnswerError,
+    ProxyAuthCharsetError,
     ProxyAuthChoiceError,
+    ProxyAuthEncodedError,
     ProxyAuthLibraryError,
     ProxyAuthRefusedError,
     ProxyAuthRequiredError,
@@ -18,14 +23,17 @@ from garrison.egress.errors import (
     ProxyCannotForwardError,
     ProxyCannotResolveError,
     ProxyDeniedError,
+    ProxyNoIpv6Error,
     ProxyNoRouteError,
     ProxyPortalError,
     ProxyRateLimitError,
     ProxyRefusedError,
+    ProxyTicketRefusedError,
     ProxyUpstreamTimeoutError,
     SocksAddressError,
     SocksCommandError,
     SocksFailedError,
+    SocksNamesError,
 )
 from garrison.egress.handshake import (
     is_proxys_own,
@@ -40,7 +48,8 @@ from garrison.egress.trace import Answer
 # What Squid and RFC 9209 call the same thing.
 _RESOLVE = {"ERR_DNS_FAIL", "dns_error", "dns_timeout", "destination_not_found"}
 _TIMEOUT = {"ERR_READ_TIMEOUT", "ERR_LIFETIME_EXP", "connection_timeout", "connection_read_timeout"}
-_FORWARD = {"ERR_CANNOT_FORWARD", "destination_ip_unroutable"}
+_FORWARD = {"ERR_CANNOT_FORWARD"}
+_ROUTE = {"destination_ip_unroutable"}
 _CONNECT = {
     "ERR_CONNECT_FAIL",
     "ERR_SECURE_CONNECT_FAIL",
@@ -63,8 +72,11 @@ def refusal(proxy: Endpoint, destination: Endpoint, answer: Answer) -> ProxyAnsw
     if answer.status == 429:
         return ProxyRateLimitError(proxy, destination, answer)
     words = {squid_error(answer), proxy_status_error(answer)}
-    if answer.headers.get("x-squid-error", "").endswith(f" {errno.ETIMEDOUT}"):
+    number = answer.headers.get("x-squid-error", "").rpartition(" ")[2]
+    if number == str(errno.ETIMEDOUT):
         words = {"connection_timeout"}
+    if words & _ROUTE or number in (str(errno.ENETUNREACH), str(errno.EHOSTUNREACH)):
+        return _no_route(proxy, destination, answer)
     for named, kind in (
         (_RESOLVE, ProxyCannotResolveError),
         (_TIMEOUT, ProxyUpstreamTimeoutError),
@@ -101,9 +113,7 @@ def unauthorised(
     credentials, offered = sign_in.credentials, sign_in.offered
     if sign_in.refused and (credentials is not None or not sign_in.unavailable):
         tried = tuple(NAMES[scheme] for scheme in sign_in.refused)
-        user = credentials.user if credentials else ""
-        encoded = credentials is not None and "%" in credentials.password.reveal()
-        return ProxyAuthRefusedError(proxy, destination, answer, user, encoded, tried)
+        return sign_in_refused(proxy, destination, answer, credentials, tried)
     usable = {NAMES[scheme] for scheme in STRONGEST_FIRST} & set(offered)
     if sign_in.choice not in ("auto", "none"):
         chosen = NAMES[sign_in.choice]
@@ -122,13 +132,37 @@ def unauthorised(
     return ProxyAuthSchemeError(proxy, destination, answer, offered)
 
 
+def sign_in_refused(
+    proxy: Endpoint,
+    destination: Endpoint,
+    answer: Answer | None,
+    credentials: Credentials | None,
+    tried: Sequence[str] = (),
+) -> ProxyAuthRefusedError:
+    """The error for credentials that the proxy did not take: what may be wrong with them."""
+    kind = ProxyAuthRefusedError
+    if credentials is None:
+        kind = ProxyTicketRefusedError
+    elif re.search(r"%[0-9A-Fa-f]{2}", credentials.password.reveal()):
+        kind = ProxyAuthEncodedError
+    elif not f"{credentials.user}{credentials.password.reveal()}".isascii():
+        kind = ProxyAuthCharsetError
+    user = credentials.user if credentials else ""
+    return kind(proxy, destination, answer, user, tried)
+
+
+def _no_route(proxy: Endpoint, destination: Endpoint, answer: Answer | None) -> ProxyAnswerError:
+    six = destination.ip is not None and destination.ip.version == 6
+    return (ProxyNoIpv6Error if six else ProxyNoRouteError)(proxy, destination, answer)
+
+
 def socks_refusal(proxy: Endpoint, destination: Endpoint, reply: int) -> ProxyAnswerError:
     """The error for a SOCKS proxy's reply other than 0."""
     match reply:
         case 2:
             return ProxyDeniedError(proxy, destination, None)
         case 3:
-            return ProxyNoRouteError(proxy, destination)
+            return _no_route(proxy, destination, None)
         case 4:
             return ProxyCannotForwardError(proxy, destination, None)
         case 5:
@@ -138,8 +172,9 @@ def socks_refusal(proxy: Endpoint, destination: Endpoint, reply: int) -> ProxyAn
         case 7:
             return SocksCommandError(proxy, destination)
         case 8:
-            version = destination.ip and destination.ip.version
-            kind = f"IPv{version} addresses" if version else "names"
+            if destination.ip is None:
+                return SocksNamesError(proxy, destination)
+            kind = f"IPv{destination.ip.version} addresses"
             return SocksAddressError(proxy, destination, kind)
     meaning = REPLIES.get(reply, "none of RFC 1928")
     return SocksFailedError(proxy, destination, reply, meaning)

@@ -219,6 +219,95 @@ def _(world: World) -> Iterator[Setup]:
     yield Setup(settings(world.squid), "http://denied.test/")
 
 
+@fault("7 password entered percent-encoded", "egress.proxy_auth_encoded", "proxy-auth", "you",
+       'user "agent"', "as it is, not percent-encoded")  # fmt: skip
+def _(world: World) -> Iterator[Setup]:
+    yield Setup(settings(world.basic, user=USER, password="p%40ss"))
+
+
+@fault("7b password beyond ASCII", "egress.proxy_auth_charset", "proxy-auth", "you",
+       'user "agent"', "UTF-8")  # fmt: skip
+def _(world: World) -> Iterator[Setup]:
+    yield Setup(settings(world.basic, user=USER, password="pässword"))
+
+
+def asking(*challenges: str) -> bad.Script:
+    fields = "".join(f"Proxy-Authenticate: {one}\n" for one in challenges)
+    return answers(f"HTTP/1.1 407 Proxy Authentication Required\n{fields}Content-Length: 0\n\n")
+
+
+DIGEST = 'Digest realm="ACME", nonce="n", qop="auth", algorithm=SHA-256'
+peer("8 only Negotiate and NTLM, no credentials", asking("Negotiate", "NTLM"),
+     "egress.proxy_auth_required", "proxy-auth", "you", "Negotiate, NTLM",
+     "none are set")  # fmt: skip
+peer("8b nothing that we know", asking('Token realm="x"'), "egress.proxy_auth_scheme",
+     "proxy-auth", "proxy", "offers Token", "accept Negotiate, NTLM, Digest or Basic")  # fmt: skip
+peer("9 only Digest, no credentials", asking(DIGEST), "egress.proxy_auth_required", "proxy-auth",
+     "you", r"\(Digest\)")  # fmt: skip
+
+
+@fault("9b Digest, wrong password", "egress.proxy_auth_refused", "proxy-auth", "you",
+       r'user "agent" \(Digest\)')  # fmt: skip
+def _(world: World) -> Iterator[Setup]:
+    with scripted(asking(DIGEST)) as port:
+        yield Setup(by(port, user=USER, password="wrong"))
+
+
+@fault("9c NTLM behind a load balancer", "egress.proxy_auth_broken", "proxy-auth", "proxy",
+       "in the middle of NTLM", "bound to the client")  # fmt: skip
+def _(world: World) -> Iterator[Setup]:
+    with scripted(bad.balanced) as port:
+        yield Setup(by(port, user=USER, password="right"))
+
+
+# --- SOCKS ----------------------------------------------------------------------------------
+
+
+peer("30 http:// to a SOCKS port", bad.socks(0), "egress.proxy_speaks_socks", "tunnel", "you",
+     r"Write socks5h://127\.0\.0\.1:\d+")  # fmt: skip
+
+
+@fault("30b socks5h:// to an HTTP port", "egress.proxy_speaks_http", "tunnel", "you",
+       r"Write http://127\.0\.0\.1:\d+")  # fmt: skip
+def _(world: World) -> Iterator[Setup]:
+    yield Setup(settings(f"socks5h://127.0.0.1:{world.squid.port}"), timeout=8.0)
+
+
+@fault("30c socks5h:// to a TLS port", "egress.proxy_speaks_tls", "tunnel", "you",
+       r"Write https://127\.0\.0\.1:\d+")  # fmt: skip
+def _(world: World) -> Iterator[Setup]:
+    yield Setup(settings(f"socks5h://127.0.0.1:{world.tls.port}"), timeout=8.0)
+
+
+peer("30d socks5h:// to an SSH port", bad.ssh, "egress.proxy_not_socks", "tunnel", "you",
+     "SSH server", "Check host and port", scheme="socks5h")  # fmt: skip
+peer("30e https:// to a SOCKS port", bad.socks(0), "egress.proxy_speaks_socks", "proxy-tls", "you",
+     r"Write socks5h://127\.0\.0\.1:\d+", scheme="https")  # fmt: skip
+for number, code, who, fact in (
+    (1, "egress.socks_failed", "proxy", "reply 1"),
+    (2, "egress.proxy_denied", "proxy", f"allow {HOST}:443"),
+    (3, "egress.proxy_no_route", "proxy", f"no route to the network of {HOST}:443"),
+    (4, "egress.proxy_cannot_forward", "you", f"cannot resolve or reach {HOST}"),
+    (5, "egress.proxy_cannot_connect", "destination", f"cannot connect to {HOST}:443"),
+    (6, "egress.proxy_upstream_timeout", "destination", f"no answer from {HOST}:443"),
+    (7, "egress.socks_no_connect", "proxy", "does not support CONNECT"),
+    (8, "egress.socks_names", "you", "Write socks5://"),
+):
+    peer(f"13 SOCKS reply {number}", bad.socks(number), code, "tunnel", who, fact,
+         scheme="socks5h")  # fmt: skip
+peer("4b IPv6 destination, SOCKS proxy without IPv6", bad.socks(3), "egress.proxy_no_ipv6",
+     "tunnel", "you", r"\[2001:db8::1\]:443", "IPv4 alone", scheme="socks5h",
+     url="https://[2001:db8::1]/")  # fmt: skip
+peer("4c IPv6 destination, HTTP proxy without IPv6",
+     answers("HTTP/1.1 503 Service Unavailable\nX-Squid-Error: ERR_CONNECT_FAIL 101\n"
+             "Content-Length: 0\n\n"),
+     "egress.proxy_no_ipv6", "tunnel", "you", r"\[2001:db8::1\]:443", "IPv4 alone",
+     url="https://[2001:db8::1]/")  # fmt: skip
+peer("4d destination of which the resolver here knows nothing", bad.socks(0),
+     "egress.socks_unresolved", "resolve", "you", r"nosuch\.corp\.test", "Write socks5h://",
+     scheme="socks5", url="https://nosuch.corp.test/")  # fmt: skip
+
+
 # --- the proxy's answer ---------------------------------------------------------------------
 
 
@@ -427,9 +516,9 @@ def _(world: World) -> Iterator[Setup]:
 
 
 @fault("34b destination of another name", "egress.tls_wrong_name", "tls", "destination",
-       r"is for x\.test, y\.test, not for dest\.test")  # fmt: skip
+       r"is for m\.test, n\.test, not for dest\.test")  # fmt: skip
 def _(world: World) -> Iterator[Setup]:
-    with serve(HOST, world.outside.server_context("x.test", "y.test")) as destination:
+    with serve(HOST, world.outside.server_context("m.test", "n.test")) as destination:
         yield Setup(settings(world.squid, world.outside), destination.url)
 
 

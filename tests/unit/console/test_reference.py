@@ -29,7 +29,7 @@ def test_every_error_code_is_explained() -> None:
     for module in pkgutil.walk_packages(garrison.__path__, "garrison."):
         if not module.name.endswith("__main__") and ".migrations" not in module.name:
             importlib.import_module(module.name)
-    known = set(re.findall(r"^\| `([a-z_.]+)`", page("errors.md") + page("egress.md"), re.M))
+    known = set(re.findall(r"^\| `([a-z0-9_.]+)`", page("errors.md") + page("egress.md"), re.M))
     ours = {e.code for e in errors() if e.__module__.startswith("garrison.")}
 
     assert ours - known == set()

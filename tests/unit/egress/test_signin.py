@@ -67,7 +67,7 @@ def test_each_refused_scheme_gives_way_to_the_next() -> None:
     assert found == ["NTLM", "Digest", "Basic", ""]
     assert one.refused == ["ntlm", "digest", "basic"]
     error = unauthorised(PROXY.endpoint, DESTINATION, None, one)
-    assert error.code == "egress.proxy_auth_refused"
+    assert error.code == "egress.proxy_auth_charset"
     assert "NTLM, Digest, Basic" in error.message
     assert 'user "bob"' in error.message
 
@@ -149,7 +149,9 @@ def test_ntlm_answers_the_challenge_or_gives_way() -> None:
         ("auto", BOB, [], "egress.proxy_auth_scheme"),
         ("digest", BOB, ["NTLM", BASIC], "egress.proxy_auth_choice"),
         ("none", BOB, [BASIC], "egress.proxy_auth_choice"),
-        ("basic", BOB, [BASIC], "egress.proxy_auth_refused"),
+        ("basic", BOB, [BASIC], "egress.proxy_auth_charset"),
+        ("basic", Credentials("bob", Secret("50%")), [BASIC], "egress.proxy_auth_refused"),
+        ("basic", Credentials("bob", Secret("50%25")), [BASIC], "egress.proxy_auth_encoded"),
     ],
 )
 def test_what_is_told_when_nothing_is_left(

@@ -93,7 +93,7 @@ CODES = {
     5: "egress.proxy_cannot_connect",
     6: "egress.proxy_upstream_timeout",
     7: "egress.socks_no_connect",
-    8: "egress.socks_address_type",
+    8: "egress.socks_names",
     9: "egress.socks_failed",
 }
 
