@@ -115,7 +115,7 @@ class _Attempt:
         """Keeps connections that are signed in by themselves apart from all others, in the pool."""
         if self.sign_in is None or not self.sign_in.begins_bound:
             return None
-        refused = self.generation.connector.refused
+        refused = self.pool.connector.refused
         return {"garrison": f"{self.sign_in.begins_bound} {refused}"}
 
     @property
@@ -125,7 +125,7 @@ class _Attempt:
 
     def take(self, calls: tuple[Call, ...]) -> None:
         """Try these now."""
-        self.calls, self.call, self.authorization, self.round = calls, calls[0], None, 0
+        self.calls, self.call, self.authorization = calls, calls[0], None
         self.sign_in = sign_in_for(self.call) if self.call.absolute else None
 
     def moved(self, *, sent: int = 0, received: int = 0) -> None:
@@ -622,7 +622,7 @@ async def _signed_in(
             sign_in.accepted()
             return response
         fields = list(response.headers.items())
-        attempt.generation.connector.refused += sign_in.begins_bound is not None
+        attempt.pool.connector.refused += sign_in.begins_bound is not None
         attempt.authorization = await asyncio.to_thread(sign_in.challenged, fields, method, uri)
         if attempt.authorization is None and not sign_in.begins_bound:
             return response
