@@ -323,6 +323,9 @@ class Squid:
             lines = [f"{user}:{REALM}:{_ha1(user, password)}\n" for user, password in
                      self.users.items()]  # fmt: skip
             self._put("digest", "".join(lines))
+        if self.keytab:
+            shutil.copy(self.keytab, self.directory / "keytab")
+            self._own(self.directory / "keytab")
         self._put("trust.pem", "".join(file.read_text() for file in self.trust))
         if self.tls:
             self._put("own.pem", self.tls.certificate.read_text())
@@ -411,7 +414,7 @@ class Squid:
 
     def _scheme(self, scheme: str) -> list[str]:
         programs = {
-            "negotiate": f"negotiate_kerberos_auth -k {self.keytab} -s GSS_C_NO_NAME",
+            "negotiate": f"negotiate_kerberos_auth -k {self.directory}/keytab -s GSS_C_NO_NAME",
             "ntlm": "ntlm_fake_auth",
             "digest": f"digest_file_auth -c {self.directory}/digest",
             "basic": f"basic_ncsa_auth {self.directory}/users",

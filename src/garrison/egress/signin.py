@@ -26,7 +26,6 @@ from garrison.egress.endpoint import ProxyAddress
 from garrison.egress.tickets import TokenContext, TokenUnavailable
 
 Scheme: TypeAlias = Literal["negotiate", "ntlm", "digest", "basic"]
-AuthChoice: TypeAlias = ProxyAuth
 
 STRONGEST_FIRST: tuple[Scheme, ...] = ("negotiate", "ntlm", "digest", "basic")
 """As browsers have it. NTLM before Digest: where a directory's accounts are behind both, Digest
@@ -53,7 +52,7 @@ class Memory:
         self._known: dict[tuple[str, str], _Known] = {}
 
     def recall(
-        self, proxy: ProxyAddress, choice: AuthChoice, credentials: Credentials | None
+        self, proxy: ProxyAddress, choice: ProxyAuth, credentials: Credentials | None
     ) -> Scheme | None:
         with self._lock:
             known = self._known.get((str(proxy), choice))
@@ -62,7 +61,7 @@ class Memory:
     def keep(
         self,
         proxy: ProxyAddress,
-        choice: AuthChoice,
+        choice: ProxyAuth,
         credentials: Credentials | None,
         scheme: Scheme,
         digest: Challenge | None,
@@ -77,7 +76,7 @@ class Memory:
             ):
                 self._known[str(proxy), choice] = _Known(scheme, credentials, digest, used=1)
 
-    def next_digest(self, proxy: ProxyAddress, choice: AuthChoice) -> tuple[Challenge, int] | None:
+    def next_digest(self, proxy: ProxyAddress, choice: ProxyAuth) -> tuple[Challenge, int] | None:
         """The nonce in use, and how often it will have been used with this time."""
         with self._lock:
             known = self._known.get((str(proxy), choice))
@@ -91,7 +90,7 @@ class Memory:
         with self._lock:
             self._known.clear()
 
-    def forget(self, proxy: ProxyAddress, choice: AuthChoice) -> None:
+    def forget(self, proxy: ProxyAddress, choice: ProxyAuth) -> None:
         with self._lock:
             self._known.pop((str(proxy), choice), None)
 
@@ -110,7 +109,7 @@ class SignIn:
     def __init__(
         self,
         proxy: ProxyAddress,
-        choice: AuthChoice,
+        choice: ProxyAuth,
         credentials: Credentials | None,
         memory: Memory = MEMORY,
     ) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from garrison.egress import Credentials, Endpoint, ProxyAddress
 from garrison.egress.challenge import parse_challenges
+from garrison.egress.credentials import ProxyAuth
 from garrison.egress.refusal import unauthorised
-from garrison.egress.signin import AuthChoice, Memory, SignIn
+from garrison.egress.signin import Memory, SignIn
 from garrison.secret import Secret
 
 PROXY = ProxyAddress.parse("http://proxy.test:3128")
@@ -25,7 +26,7 @@ def offers(*values: str) -> list[tuple[str, str]]:
 
 
 def sign_in(
-    memory: Memory, choice: AuthChoice = "auto", credentials: Credentials | None = BOB
+    memory: Memory, choice: ProxyAuth = "auto", credentials: Credentials | None = BOB
 ) -> SignIn:
     return SignIn(PROXY, choice, credentials, memory)
 
@@ -155,7 +156,7 @@ def test_ntlm_answers_the_challenge_or_gives_way() -> None:
     ],
 )
 def test_what_is_told_when_nothing_is_left(
-    choice: AuthChoice, credentials: Credentials | None, offered: list[str], code: str
+    choice: ProxyAuth, credentials: Credentials | None, offered: list[str], code: str
 ) -> None:
     one = sign_in(Memory(), choice, credentials)
     begin(one)
