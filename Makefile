@@ -20,13 +20,13 @@ system: dev
 	@$(BIN)/python -m lab.image
 
 test: system static ## every test but the long ones
-	@exec $(BIN)/pytest -m "not long"
+	@exec $(BIN)/pytest -m "not long" -n auto --maxprocesses 4 --dist loadfile
 
 test-long: system ## soak, fuzzing, large images
 	@exec $(BIN)/pytest -m long
 
 check: dev static ## format, lint, types, import contracts, unit and property tests
-	@exec $(BIN)/pytest tests/unit tests/property -m "not long"
+	@exec $(BIN)/pytest tests/unit tests/property -m "not long" -n auto --maxprocesses 4
 
 static: dev
 	@$(BIN)/ruff format --check --quiet .

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from garrison.fleet.authority import Authority
@@ -55,6 +57,7 @@ WHOLE = JoinToken.create(AUTHORITY).reveal()
         ("gjt1_", "cut off"),
         ("gjt1_AAAA", "cut off"),
     ],
+    ids=itertools.count(),  # the token differs each time
 )
 def test_what_is_no_token_is_refused_with_a_hint(text: str, word: str) -> None:
     with pytest.raises(InvalidJoinTokenError) as caught:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import gzip
 import io
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -128,6 +129,7 @@ def test_bytes_after_the_tar_are_verified_too() -> None:
         b"neither",
         b"\x1f\x8b",
     ],
+    ids=itertools.count(),  # gzip writes the time
 )
 def test_a_right_blob_with_a_broken_layer(data: bytes, engine: str) -> None:
     with pytest.raises(BadLayerError):
