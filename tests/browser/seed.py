@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from garrison.console import accounts, alerting, fleet, proxy, registries, scans
+from garrison.console import contacts as network
 from garrison.console.alerting import ProfileForm
+from garrison.console.pages.picture import route_id
 from garrison.console.proxy import ProxyForm
 from garrison.console.registries import RegistryForm
 from garrison.console.state import AppState
 from garrison.database import alerts as alert_rows
 from garrison.database import contacts, defenders, intel
 from garrison.database import scans as scan_rows
-from garrison.egress import ConnectionRecord
+from garrison.egress import ConnectionRecord, Step
 from garrison.findings import Severity
 from garrison.packages import Inventory, Layer, OperatingSystem, Package, Skipped
 from garrison.secret import Secret
@@ -61,6 +64,7 @@ class Filled:
     scan_running: str
     profile: str
     delivery: str
+    route: str
 
 
 def fill(state: AppState, now: datetime) -> Filled:
@@ -94,7 +98,8 @@ def fill(state: AppState, now: datetime) -> Filled:
     delivery = deliveries(state, now)
     access(state, now)
     hosts(state, ids, now)
-    return Filled(digests[0], digests[4], digests[5], refused, running, profile, delivery)
+    route = route_id(network.health(state, now).routes[0])
+    return Filled(digests[0], digests[4], digests[5], refused, running, profile, delivery, route)
 
 
 def settings(state: AppState) -> None:
@@ -372,15 +377,86 @@ def access(state: AppState, now: datetime) -> None:
     )
 
 
+GOOD_STEPS = (
+    Step("resolve", "proxy.corp.test", True, 1.2, "proxy.corp.test is 10.20.0.8"),
+    Step("tcp", "10.20.0.8:8080", True, 0.8, "10.20.0.8:8080 accepts"),
+    Step("tunnel", "feed.osv.test:443", True, 11.0, "feed.osv.test:443"),
+    Step("tls", "feed.osv.test", True, 24.0, "TLS 1.3"),
+)
+BAD_STEPS = tuple(
+    Step(step["hop"], step["target"], step["ok"], step["ms"], step["detail"])  # type: ignore[arg-type]
+    for step in TRACE
+)
+
+
+def contact(
+    host: str, purpose: str, route: str, at: datetime, code: str = "", **changes: Any
+) -> ConnectionRecord:
+    """A connection that was opened; with a code one that the proxy refused."""
+    told: dict[str, Any] = {}
+    if code:
+        told = {name: REFUSED[name] for name in ("message", "hint", "who", "hop")}
+    record = ConnectionRecord(
+        host, 443, purpose, route, not code, at, code=code,
+        steps=BAD_STEPS if code else GOOD_STEPS, **told,
+    )  # fmt: skip
+    return replace(record, **changes)
+
+
 def hosts(state: AppState, ids: list[str], now: datetime) -> None:
-    """Outside hosts that were contacted."""
+    """Outside hosts that were contacted: good, failing, slow, and left alone for days."""
+    proxy, code = "proxy.corp.test:8080", REFUSED["code"]
+    denied = {"hop": "tunnel", "who": "proxy", "message": "proxy.corp.test:8080 answered 403"}
+    slow = Step("tcp", "gw.leipzig.test", True, 1900.0, "")
+    found: list[tuple[str, ConnectionRecord]] = [
+        ("console", contact("feed.osv.test", "intel", proxy, now - timedelta(hours=3))),
+        ("console", contact("feed.osv.test", "intel", proxy, now, code)),
+        ("console", contact("hooks.slack.test", "alerts", proxy, now, code)),
+        ("console", contact("typo.slack.test", "alerts", "direct", now, code, test=True)),
+        (ids[1], contact("gcr.test", "registry", proxy, now, "egress.proxy_denied", **denied)),
+        (ids[2], contact("console.corp.test", "fleet", "gw.leipzig.test:1080", now)),
+        (ids[3], contact("registry-1.docker.io", "registry", proxy, now)),
+        (ids[3], contact("vault.corp.test", "secrets", "direct", now - timedelta(days=3))),
+    ]
+    found += [(d, contact("harbor.corp.test", "registry", "direct", now)) for d in ids[:2]]
+    found += [(d, contact("console.corp.test", "fleet", "direct", now)) for d in ids[:2]]
+    late = now + timedelta(seconds=1)
     with state.db.write() as c:
-        for source, host, purpose, route, ok in (
-            ("console", "feed.osv.test", "intel", "proxy.corp.test:8080", True),
-            ("console", "hooks.slack.test", "alerts", "proxy.corp.test:8080", False),
-            (ids[0], "harbor.corp.test", "registry", "direct", True),
-            (ids[1], "gcr.test", "registry", "proxy.corp.test:8080", False),
-        ):
-            code = "" if ok else REFUSED["code"]
-            record = ConnectionRecord(host, 443, purpose, route, ok=ok, at=now, code=code)
+        for source, record in found:
             contacts.add(c, source, [record])
+            if record.ok and not record.test:
+                moved = replace(record, opened=False, received=len(record.host) * 2_000_000)
+                contacts.add(c, source, [moved])
+        gateway = contact("console.corp.test", "fleet", "gw.leipzig.test:1080", late)
+        contacts.add(c, ids[2], [replace(gateway, steps=(slow,))])
+
+
+def crowd(state: AppState, now: datetime) -> None:
+    """Five hundred Defenders in twelve groups behind four proxies; some of them in trouble."""
+    groups = [f"{place}-{kind}" for place in ("eu-west", "us-east", "plant-leipzig", "ap-south")
+              for kind in ("prod", "build", "lab")]  # fmt: skip
+    proxies = ("proxy.corp.test:8080", "proxy-us.corp.test:3128", "gw.leipzig.test:1080", "direct")
+    registries = ("registry-1.docker.io", "gcr.io", "harbor.corp.test", "ghcr.io")
+    with state.db.write() as c:
+        for number in range(500):
+            group = groups[number % len(groups)]
+            proxy = proxies[number % len(groups) // 3]
+            row = defenders.add(
+                c, name=f"node-{number:03}", group=group, labels={},
+                fingerprint=f"{number + 5000:064x}", serial=f"{number + 5000:x}",
+                not_after=now + timedelta(days=30), version="0.1.0", platform="linux/amd64",
+                join_token_id=None, now=now - timedelta(hours=2),
+            )  # fmt: skip
+            defenders.connected(
+                c, row.id, name=row.name, version="0.1.0", platform="linux/amd64",
+                settings_revision=3, proxy="", route=proxy, now=now,
+            )  # fmt: skip
+            bad = REFUSED["code"] if number % 60 == 6 else ""
+            records = [contact("console.corp.test", "fleet", proxy, now)]
+            records += [
+                contact(host, "registry", proxy if host != "harbor.corp.test" else "direct", now,
+                        bad if host == "gcr.io" and proxy != "direct" else "")
+                for host in registries
+            ]  # fmt: skip
+            records += [contact(f"mirror-{number % 30:02}.corp.test", "registry", "direct", now)]
+            contacts.add(c, row.id, records)

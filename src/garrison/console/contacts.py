@@ -10,7 +10,7 @@ from datetime import datetime
 import structlog
 from starlette.concurrency import run_in_threadpool
 
-from garrison.console.health import SHOWN, Health, summary
+from garrison.console.health import SHOWN, Health, Source, summary
 from garrison.console.metrics import EgressMeter, Family
 from garrison.console.problems import NotFoundError
 from garrison.console.state import AppState
@@ -59,16 +59,27 @@ def contact(state: AppState, contact_id: int) -> ContactRow:
     return row
 
 
-def flows(state: AppState, now: datetime) -> list[Flow]:
-    """What was contacted lately, by group of Defenders; by Defender where there are few."""
+def health(state: AppState, now: datetime) -> Health:
+    """How every purpose, route and proxy does; by Defender where there are few."""
     with state.db.read() as c:
         each = defender_rows.counts(c, 0).total <= FEW
-        return rows.flows(c, now, since=now - SHOWN, each=each)
+        flows = rows.flows(c, now, since=now - SHOWN, each=each)
+    return summary(flows, now)
 
 
-def health(state: AppState, now: datetime) -> Health:
-    """How every purpose, route and proxy does."""
-    return summary(flows(state, now), now)
+def sources(state: AppState) -> dict[str, Source]:
+    """Who can have routes, by `Flow.node`: the Console, and groups or single Defenders."""
+    found = {rows.CONSOLE: Source("Console")}
+    with state.db.read() as c:
+        groups = defender_rows.groups(c)
+        if sum(total for _, total, _ in groups) <= FEW:
+            for row in defender_rows.page(c, FEW).items:
+                silent = int(row.state != "connected")
+                found[f"d:{row.id}"] = Source(row.name, 1, silent)
+            return found
+    for name, total, connected in groups:
+        found[f"d:{name}"] = Source(name or "No group", total, total - connected)
+    return found
 
 
 def families(state: AppState, now: datetime) -> Iterator[Family]:

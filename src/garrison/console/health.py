@@ -57,6 +57,15 @@ class ProxyHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """A Console, a group, or a Defender. count, silent: Defenders in it, and without session."""
+
+    name: str
+    count: int = 0
+    silent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """routes: failing ones first."""
 
@@ -98,7 +107,7 @@ def route_health(flow: Flow, now: datetime) -> RouteHealth:
 def proxy_health(proxy: str, flows: Sequence[Flow], now: datetime) -> ProxyHealth:
     """Whether connections come through a proxy; what a destination does is not its fault."""
     used = [flow for flow in flows if now - flow.last_seen <= FRESH]
-    passed = latest(used, _passed_at)
+    passed = latest(used, passed_at)
     down = [flow for flow in used if flow.proxy_down]
     stopped = latest(down, lambda flow: flow.last_failed_at)
     if not used:
@@ -121,7 +130,7 @@ def latest(items: Iterable[_T], moment: Callable[[_T], datetime | None]) -> date
     return max((at for item in items if (at := moment(item)) is not None), default=None)
 
 
-def _passed_at(flow: Flow) -> datetime | None:
+def passed_at(flow: Flow) -> datetime | None:
     """When a connection last came beyond the proxy: also one that failed behind it."""
     if flow.failing > flow.at_proxy:
         return flow.last_seen

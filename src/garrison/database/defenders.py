@@ -372,6 +372,22 @@ def counts(c: Connection, settings_revision: int, following: str = "") -> Defend
     return DefenderCounts(row.total, row.connected, row.out_of_date)
 
 
+def groups(c: Connection) -> list[tuple[str, int, int]]:
+    """Each group's name, Defenders, and how many of them have a session."""
+    has_session = and_(defender.c.connected_at.is_not(None), defender.c.disconnected_at.is_(None))
+    rows = c.execute(
+        select(
+            defender.c.group_name,
+            func.count().label("total"),
+            func.count().filter(has_session).label("connected"),
+        )
+        .where(defender.c.removed_at.is_(None))
+        .group_by(defender.c.group_name)
+        .order_by(defender.c.group_name)
+    ).all()
+    return [(row.group_name, row.total, row.connected) for row in rows]
+
+
 def _change(c: Connection, defender_id: str, **values: Any) -> None:
     changed = c.execute(update(defender).where(defender.c.id == defender_id).values(values))
     if not changed.rowcount:
