@@ -20,7 +20,7 @@ import zstandard
 
 from garrison.errors import GarrisonError
 from garrison.packages import Inventory
-from garrison.packages.readers import READERS_VERSION
+from garrison.packages.readers import readers_version
 
 if TYPE_CHECKING:
     from garrison.images import LayerContent
@@ -43,7 +43,7 @@ class ScanCache:
 
     def __init__(self, folder: Path, limit: int = DEFAULT_BYTES) -> None:
         self._root = folder
-        self._folder = folder / f"readers-{READERS_VERSION}"
+        self._folder = folder / f"readers-{readers_version()}"
         self._limit = limit
         self._wrote = False
 
@@ -64,7 +64,10 @@ class ScanCache:
     def put(self, digest: str, content: LayerContent) -> None:
         from garrison.packages.readers import remembered
 
-        self._store("layer", digest, remembered.encode(content))
+        try:
+            self._store("layer", digest, remembered.encode(content))
+        except TypeError:
+            _log.exception("a layer cannot be remembered")
 
     # whole images
 

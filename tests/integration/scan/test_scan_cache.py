@@ -118,7 +118,7 @@ def test_what_other_readers_found_is_not_believed(
 ) -> None:
     layout = tiny(tmp_path / "image").oci
     scan(layout, ScanCache(tmp_path / "cache"))
-    monkeypatch.setattr(cache_module, "READERS_VERSION", "other")
+    monkeypatch.setattr(cache_module, "readers_version", lambda: "other")
     newer = ScanCache(tmp_path / "cache")
     blob = blobs(layout, "layers")[0]
     assert newer.get(f"sha256:{blob.name}") is None

@@ -5,7 +5,8 @@ each. `assemble` turns the facts of an image's final view into packages with the
 """
 
 from garrison.packages.readers.assemble import Assembled, assemble
-from garrison.packages.readers.files import READERS_VERSION, PackageFiles
+from garrison.packages.readers.files import PackageFiles
+from garrison.packages.readers.version import readers_version
 from garrison.packages.releases import distro
 
-__all__ = ["READERS_VERSION", "Assembled", "PackageFiles", "assemble", "distro"]
+__all__ = ["Assembled", "PackageFiles", "assemble", "distro", "readers_version"]

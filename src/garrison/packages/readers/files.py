@@ -12,9 +12,6 @@ from garrison.packages.readers.npm import read_package_json
 from garrison.packages.readers.osrelease import read_os_release
 from garrison.packages.readers.python import read_metadata
 
-READERS_VERSION = 2
-"""Raised when a reader finds something else in the same file: what was remembered is then old."""
-
 _STATUS_D = "/dpkg/status.d/"
 RPM_FOLDERS = ("var/lib/rpm", "usr/lib/sysimage/rpm", "usr/share/rpm")
 """Where rpm keeps its database: of old, by default today, and under rpm-ostree."""
