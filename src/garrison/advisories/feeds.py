@@ -218,7 +218,8 @@ class _Run:
                 key: str(value) for key, value in error.as_failure().items() if value is not None
             }
         known = {key: value for key, value in facts.items() if key in FeedFailure.__slots__}
-        self._failures.append(FeedFailure(ecosystem=ecosystem, **known))
+        evidence = error.evidence() if isinstance(error, EgressError) else {}
+        self._failures.append(FeedFailure(ecosystem=ecosystem, evidence=evidence, **known))
 
     def _write_state(self) -> None:
         old = read_state(self._folder)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -17,7 +18,10 @@ _LIMIT = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class FeedFailure:
-    """Why an ecosystem kept its old advisories: an error as people read it."""
+    """Why an ecosystem kept its old advisories: an error as people read it.
+
+    evidence: as `EgressError.evidence`; empty where no connection failed.
+    """
 
     ecosystem: str
     code: str
@@ -25,6 +29,7 @@ class FeedFailure:
     hint: str = ""
     who: str = ""
     hop: str = ""
+    evidence: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

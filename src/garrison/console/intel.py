@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -68,13 +68,17 @@ class SkippedRecord:
 
 @dataclass(frozen=True, slots=True)
 class LastError:
-    """Why the last update failed. who: `you|proxy|destination|network`, or empty."""
+    """Why the last update failed. who: `you|proxy|destination|network`, or empty.
+
+    evidence: as `EgressError.evidence`; None where no connection failed.
+    """
 
     code: str
     message: str
     hint: str = ""
     who: str = ""
     hop: str = ""
+    evidence: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +285,7 @@ class IntelService:
         with self._db.write() as c:
             return rows.start(c, lease_until=now + _LEASE, now=now)
 
-    async def _fetch(self) -> dict[str, str] | None:
+    async def _fetch(self) -> dict[str, Any] | None:
         """Update the snapshot; None when all went well, else why not."""
         from garrison.advisories import feeds
 
@@ -312,6 +316,7 @@ class IntelService:
             "hint": first.hint,
             "who": first.who,
             "hop": first.hop,
+            "evidence": first.evidence,
         }
 
     def _moved(self, progress: FeedProgress) -> None:
@@ -335,7 +340,7 @@ class IntelService:
                 lease_until=now + _LEASE,
             )
 
-    def _finish(self, failure: dict[str, str] | None) -> None:
+    def _finish(self, failure: dict[str, Any] | None) -> None:
         now = self._clock()
         with self._db.write() as c:
             if failure is None:
@@ -443,9 +448,9 @@ def _moment(text: str) -> datetime | None:
         return None
 
 
-def _failure(error: GarrisonError) -> dict[str, str]:
+def _failure(error: GarrisonError) -> dict[str, Any]:
     if isinstance(error, EgressError):
-        return error.as_failure()
+        return {**error.as_failure(), "evidence": error.evidence()}
     return {"code": error.code, "message": error.message, "hint": error.hint}
 
 
@@ -458,4 +463,5 @@ def _last_error(error: dict[str, Any] | None) -> LastError | None:
         str(error.get("hint") or ""),
         str(error.get("who") or ""),
         str(error.get("hop") or ""),
+        error.get("evidence") or None,
     )

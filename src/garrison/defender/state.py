@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from garrison.errors import GarrisonError
 from garrison.fleet.messages import Failure
@@ -34,8 +35,10 @@ class LinkState:
         return f"{text}\n{self.failure.hint}" if self.failure.hint else text
 
 
-def as_failure(error: BaseException) -> Failure:
+def as_failure(error: BaseException, *, evidence: bool = False) -> Failure:
     """An error as it is shown and sent; an unexpected one shows its type only.
+
+    evidence: with the steps of the connection that failed.
 
     The text of an unexpected error could hold anything, a password too.
     """
@@ -51,4 +54,11 @@ def as_failure(error: BaseException) -> Failure:
         hint=error.hint,
         who=str(getattr(error, "who", "") or ""),
         hop=str(getattr(error, "hop", "") or ""),
+        evidence=_evidence(error) if evidence else None,
     )
+
+
+def _evidence(error: GarrisonError) -> dict[str, Any] | None:
+    from garrison.egress import EgressError
+
+    return error.evidence() if isinstance(error, EgressError) else None

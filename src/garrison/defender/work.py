@@ -170,7 +170,7 @@ class Workers:
         except ScanStoppedError:
             return None
         except GarrisonError as error:
-            return ScanFailed(id=request.id, error=as_failure(error))
+            return ScanFailed(id=request.id, error=as_failure(error, evidence=True))
         except MemoryError:
             return ScanFailed(
                 id=request.id,

@@ -61,6 +61,18 @@ class EgressError(GarrisonError):
             "hop": self.hop,
         }
 
+    def evidence(self) -> dict[str, Any]:
+        """What is kept with a failure: `target`, `proxy` (or None), `because`, `trace`, and
+        what was answered (or None)."""
+        proxy = getattr(self.route, "proxy", None)
+        return {
+            "target": self.trace.target if self.trace else "",
+            "proxy": None if proxy is None else str(proxy),
+            "because": self.route.because if self.route else "",
+            "trace": self.trace.as_list() if self.trace else [],
+            "answer": None if self.answer is None else self.answer.as_dict(),
+        }
+
 
 # --- before anything is opened ----------------------------------------------------------------
 

@@ -342,6 +342,7 @@ def open_call(call: Call, trace: Trace) -> Plan[Opened]:
 
     Raises EgressError, with `trace` and `route` set.
     """
+    trace.target = str(call.destination)
     try:
         return (yield from _Way(call, trace).open())
     except EgressError as error:

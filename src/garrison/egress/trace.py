@@ -87,6 +87,8 @@ class Trace:
     clock: Callable[[], float]
     steps: list[Step] = field(default_factory=list)
     via: str = ""
+    target: str = ""
+    """The destination's HOST:PORT."""
 
     @contextmanager
     def step(self, hop: Hop, target: object) -> Iterator[OpenStep]:

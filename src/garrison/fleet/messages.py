@@ -148,13 +148,17 @@ class ScanResult(_Message, frozen=True, tag="scan_result"):
 
 
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An error as people read it. who: `you|proxy|destination|network`. hop: of a trace."""
+    """An error as people read it. who: `you|proxy|destination|network`. hop: of a trace.
+
+    evidence: as `EgressError.evidence`, where a connection failed.
+    """
 
     code: str
     message: str
     hint: str = ""
     who: str = ""
     hop: str = ""
+    evidence: dict[str, Any] | None = None
 
 
 class ScanFailed(_Message, frozen=True, tag="scan_failed"):

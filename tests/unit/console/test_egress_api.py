@@ -67,7 +67,7 @@ async def test_health_names_the_last_failure(client: Client) -> None:
     assert (alerts["state"], alerts["failing"]) == ("fails", 1)
     assert alerts["last_failure"] == {
         "code": "egress.proxy_auth_refused", "message": "refused", "hint": "Enter it again.",
-        "who": "you", "hop": "proxy-auth",
+        "who": "you", "hop": "proxy-auth", "evidence": None,
     }  # fmt: skip
     (proxy,) = found["proxies"]
     assert (proxy["proxy"], proxy["state"]) == ("p.test:1", "fails")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from fastapi import Depends, Query, Request
 
-from garrison.console.api.models import Failure, ItemList
+from garrison.console.api.models import EvidenceOut, Failure, ItemList
 from garrison.console.security import (
     ADMINS,
     ALL_ROLES,
@@ -64,8 +64,8 @@ def item_list(page: Page[T], make: Callable[[T], U]) -> ItemList[U]:
     return ItemList(items=[make(item) for item in page.items], next_cursor=page.next_cursor)
 
 
-def failure(error: Mapping[str, Any] | None) -> Failure | None:
-    """A stored error; parts that are not there are empty."""
+def failure(error: Mapping[str, Any] | None, *, evidence: bool = False) -> Failure | None:
+    """A stored error; parts that are not there are empty. evidence: with its trace."""
     if not error:
         return None
     return Failure(
@@ -74,4 +74,5 @@ def failure(error: Mapping[str, Any] | None) -> Failure | None:
         hint=str(error.get("hint") or ""),
         who=error.get("who") or "",
         hop=str(error.get("hop") or ""),
+        evidence=EvidenceOut(**error["evidence"]) if evidence and error.get("evidence") else None,
     )

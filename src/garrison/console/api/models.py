@@ -75,14 +75,63 @@ class ProblemOut(Out):
     errors: list[FieldError] | None = None
 
 
+class CertificateOut(Out):
+    """names: of a server's certificate, for whom it is."""
+
+    subject: str
+    issuer: str
+    sha256: str
+    not_before: datetime
+    not_after: datetime
+    names: list[str]
+    is_ca: bool
+
+
+class ChainOut(Out):
+    """verified: what verification used, the root last; else what was presented."""
+
+    verified: bool
+    chain: list[CertificateOut] = Field(description="The peer's own first")
+
+
+class StepOut(Out):
+    hop: str
+    target: str
+    ok: bool
+    ms: float
+    detail: str
+    negotiated: dict[str, str] = Field(
+        default={}, description="What both sides agreed on: `tls`, `cipher`, `alpn`, `auth`, `http`"
+    )
+    certificates: ChainOut | None = None
+    via: str = Field("", description="The route that was tried: `direct`, or a proxy's HOST:PORT")
+
+
+class AnswerOut(Out):
+    status: int
+    headers: dict[str, str]
+    body: str
+
+
+class EvidenceOut(Out):
+    """How far a connection that failed came. target: HOST:PORT."""
+
+    target: str
+    proxy: str | None
+    because: str
+    trace: list[StepOut]
+    answer: AnswerOut | None
+
+
 class Failure(Out):
-    """What went wrong. who: who has to act."""
+    """What went wrong. who: who has to act. evidence: where one item is asked for."""
 
     code: str
     message: str
     hint: str = ""
     who: Who = ""
     hop: str = ""
+    evidence: EvidenceOut | None = None
 
 
 # Proxy and egress
@@ -257,44 +306,6 @@ class RouteOut(Out):
     rule: str = Field("", description="Name of the rule, or the bypass entry")
     candidates: list[CandidateOut] = []
     note: str = ""
-
-
-class CertificateOut(Out):
-    """names: of a server's certificate, for whom it is."""
-
-    subject: str
-    issuer: str
-    sha256: str
-    not_before: datetime
-    not_after: datetime
-    names: list[str]
-    is_ca: bool
-
-
-class ChainOut(Out):
-    """verified: what verification used, the root last; else what was presented."""
-
-    verified: bool
-    chain: list[CertificateOut] = Field(description="The peer's own first")
-
-
-class StepOut(Out):
-    hop: str
-    target: str
-    ok: bool
-    ms: float
-    detail: str
-    negotiated: dict[str, str] = Field(
-        default={}, description="What both sides agreed on: `tls`, `cipher`, `alpn`, `auth`, `http`"
-    )
-    certificates: ChainOut | None = None
-    via: str = Field("", description="The route that was tried: `direct`, or a proxy's HOST:PORT")
-
-
-class AnswerOut(Out):
-    status: int
-    headers: dict[str, str]
-    body: str
 
 
 class InterceptionOut(Out):

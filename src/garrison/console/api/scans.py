@@ -42,11 +42,11 @@ def list_scans(
 @router.get("/{scan_id}")
 def read_scan(state: State, caller: Anyone, scan_id: str) -> ScanOut:
     """One scan, with its progress."""
-    return scan_view(scans.scan(state, scan_id))
+    return scan_view(scans.scan(state, scan_id), evidence=True)
 
 
-def scan_view(row: ScanRow) -> ScanOut:
-    """A scan as the API shows it."""
+def scan_view(row: ScanRow, *, evidence: bool = False) -> ScanOut:
+    """A scan as the API shows it. evidence: with the trace of a connection that failed."""
     running = row.state == "running"
     return ScanOut(
         id=row.id,
@@ -62,5 +62,5 @@ def scan_view(row: ScanRow) -> ScanOut:
         attempts=row.attempts,
         progress=ProgressOut(done=row.done, total=row.total, step=row.step) if running else None,
         digest=row.image_digest,
-        error=failure(row.error),
+        error=failure(row.error, evidence=evidence),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -75,6 +75,7 @@ class IntelligencePage:
     last_success_at: datetime | None
     next_update_at: datetime | None
     failure: trace.Failure | None
+    trace: trace.TraceView | None
     may_update: bool
     follow: int = 0
 
@@ -151,6 +152,9 @@ def intelligence_page(
         last_success_at=status.last_success_at,
         next_update_at=status.next_update_at,
         failure=trace.failure(status.last_error),
+        trace=trace.stored_view(
+            asdict(status.last_error) if status.last_error else None, status.last_attempt_at or now
+        ),
         may_update=may_update,
         follow=follow,
     )

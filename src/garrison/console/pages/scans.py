@@ -64,6 +64,7 @@ class Job:
     attempts: int
     image: str
     failure: trace.Failure | None
+    trace: trace.TraceView | None = None
 
     @property
     def progress(self) -> str:
@@ -147,6 +148,9 @@ def job(row: ScanRow) -> Job:
         attempts=row.attempts,
         image=f"/images/{segment(row.image_digest)}" if row.image_digest else "",
         failure=trace.failure(row.error) if row.state == "failed" else None,
+        trace=trace.stored_view(row.error, row.finished_at or row.created_at)
+        if row.state == "failed"
+        else None,
     )
 
 

@@ -253,6 +253,25 @@ def _offer(result: Mapping[str, Any], at: datetime) -> TrustOffer | None:
     )
 
 
+def stored_view(error: Mapping[str, Any] | None, at: datetime) -> TraceView | None:
+    """The trace that was kept with a failure; None where no connection was involved."""
+    evidence = (error or {}).get("evidence")
+    if not error or not evidence or not evidence.get("trace"):
+        return None
+    hops = {str(step["hop"]) for step in evidence["trace"]}
+    scheme = "https" if "tls" in hops or error.get("hop") not in {"http", "websocket"} else "http"
+    return trace_view(
+        {
+            "ok": False,
+            "url": f"{scheme}://{evidence['target']}",
+            "error": {**error, "answer": evidence.get("answer")},
+            "trace": evidence["trace"],
+            "route": {"proxy": evidence.get("proxy")},
+        },
+        at,
+    )
+
+
 def attempt_view(host: str, result: Mapping[str, Any], at: datetime) -> TraceView:
     """An attempt of which only the steps are known: whether a proxy was asked is seen in them."""
     steps = result.get("trace") or ()
