@@ -178,7 +178,7 @@ async def explain(
     settings = state.egress.settings
     if group is not None:
         settings = settings.for_group(group)
-    own = egress.explain(url, settings, purpose).as_dict()
+    own = (await run_in_threadpool(egress.explain, url, settings, purpose)).as_dict()
     if from_ == CONSOLE:
         return own
     request = ExplainRequest(str(uuid.uuid4()), url, purpose)
@@ -195,7 +195,7 @@ async def test(
     """Connect to `url` and say what each hop did: the form of "A test". Raises as `explain`."""
     if from_ == CONSOLE:
         return (await state.egress.test(url, purpose=purpose, timeout=timeout)).as_dict()
-    egress.explain(url, state.egress.settings, purpose)
+    egress.Target.parse(url)
     request = TestRequest(str(uuid.uuid4()), url, purpose, timeout)
     return await _ask(state, from_, request, timeout + _ANSWER_SECONDS)
 

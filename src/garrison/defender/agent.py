@@ -271,7 +271,8 @@ class Agent:
 
         purpose: Purpose = next((each for each in PURPOSES if each == request.purpose), "registry")
         if isinstance(request, ExplainRequest):
-            return explain(request.url, self._current(), purpose).as_dict()
+            way = await asyncio.to_thread(explain, request.url, self._current(), purpose)
+            return way.as_dict()
         if self._egress is None:
             raise RuntimeError("the agent does not run")
         found = await self._egress.test(request.url, purpose=purpose, timeout=request.timeout)

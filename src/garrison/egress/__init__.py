@@ -24,6 +24,7 @@ from garrison.egress.errors import (
     ProxyAnswerError,
     error_classes,
 )
+from garrison.egress.explain import explain
 from garrison.egress.route import (
     Choice,
     Direct,
@@ -31,7 +32,6 @@ from garrison.egress.route import (
     Route,
     ViaProxy,
     choose_route,
-    explain,
 )
 from garrison.egress.rules import (
     CONSOLE_GROUP,

@@ -16,23 +16,26 @@ from garrison.egress.endpoint import Endpoint, Purpose, Target
 from garrison.egress.errors import (
     AnswerTimeoutError,
     EgressError,
-    PacUnavailableError,
+    PacFetchError,
     TooLargeError,
     TooManyRedirectsError,
     TruncatedError,
 )
 from garrison.egress.failover import first_that_works
 from garrison.egress.handshake import USER_AGENT, AnswerFault, Exchange, Scrub
+from garrison.egress.pac import MAX_SCRIPT, PAC, Load, decoded
 from garrison.egress.plan import Ask, Call, Checked, Plan, begin, calls_for, check
 from garrison.egress.record import Observer, moved, teller
 from garrison.egress.redirect import redirected
 from garrison.egress.result import failed, passed
 from garrison.egress.route import Choice, Explanation, choose_route
+from garrison.egress.rules import More
 from garrison.egress.settings import ProxySettings
 from garrison.egress.sockets import Wire
-from garrison.egress.trace import TestResult
+from garrison.egress.trace import TestResult, Trace
 
 _CHUNK = 64 << 10
+_PAC_SECONDS = 10.0
 
 
 class Body:
@@ -198,7 +201,8 @@ def open_body(
     """
     target = Target.parse(url)
     wire = Wire(timeout)
-    calls = calls_for(target, decide(target, settings, purpose), settings, extra_ca=extra_ca)
+    choice = decide(target, settings, purpose, wire.trace, observer, timeout)
+    calls = calls_for(target, choice, settings, extra_ca=extra_ca)
 
     def attempt(call: Call) -> Plan[Exchange]:
         wire.call = call
@@ -215,12 +219,55 @@ def open_body(
     return Body(wire, exchange, target.endpoint, timeout, url, count)
 
 
-def decide(target: Target, settings: ProxySettings, purpose: Purpose) -> Choice:
-    """The choice for `target`, with what the PAC file says where that is needed."""
+def decide(
+    target: Target,
+    settings: ProxySettings,
+    purpose: Purpose,
+    trace: Trace,
+    observer: Observer | None = None,
+    timeout: float = 30.0,
+) -> Choice:
+    """The choice for `target`, with what the PAC file says where that is needed.
+
+    Raises EgressError: the PAC file cannot be asked.
+    """
     choice = choose_route(target, settings, purpose)
-    if choice.ask_pac:
-        raise PacUnavailableError
-    return choice
+    if not choice.ask_pac:
+        return choice
+    load = pac_loader(settings, purpose, observer, timeout)
+    try:
+        with trace.step("resolve", "PAC file") as step:
+            found = PAC.find(settings.more, target, load)
+            step.detail = "; ".join(str(one) if one else "DIRECT" for one in found.answer)
+    except EgressError as error:
+        error.trace = trace
+        raise
+    return choose_route(target, settings, purpose, found.answer)
+
+
+def pac_loader(
+    settings: ProxySettings, purpose: Purpose, observer: Observer | None, timeout: float = 30.0
+) -> Load:
+    """Fetches a PAC file: directly, since it is what says how else to go."""
+    direct = ProxySettings(
+        trust=settings.trust, more=More(destination_ca=settings.more.destination_ca)
+    )
+
+    def load(url: str) -> str:
+        answer = fetch(
+            url,
+            direct,
+            purpose=purpose,
+            timeout=min(_PAC_SECONDS, timeout),
+            observer=observer,
+            limit=MAX_SCRIPT,
+            redirects=3,
+        )
+        if answer.status != 200:
+            raise PacFetchError(None, f"its server answers {answer.status}")
+        return decoded(answer.body)
+
+    return load
 
 
 def _request(
@@ -310,7 +357,7 @@ def check_connection(
     wire = Wire(timeout)
     choice = choose_route(target, settings, purpose)
     try:
-        choice = decide(target, settings, purpose)
+        choice = decide(target, settings, purpose, wire.trace, observer, timeout)
         calls = calls_for(target, choice, settings)
 
         def attempt(call: Call) -> Plan[Checked]:

@@ -221,9 +221,13 @@ class Target:
         return self.scheme in ("ws", "wss")
 
     @property
+    def has_default_port(self) -> bool:
+        return self.endpoint.port == _DEFAULT_PORTS[self.scheme]
+
+    @property
     def authority(self) -> str:
         """The value of `Host`: without the scheme's own port."""
-        if self.endpoint.port == _DEFAULT_PORTS[self.scheme]:
+        if self.has_default_port:
             return str(self.endpoint).rpartition(":")[0]
         return str(self.endpoint)
 

@@ -97,6 +97,72 @@ class PacUnavailableError(EgressError):
         super().__init__("this installation cannot evaluate PAC files")
 
 
+class PacFetchError(EgressError):
+    """The PAC file was never fetched, and cannot be now. cause: of a connection to its server."""
+
+    code, at, actor = "egress.pac_unreachable", "resolve", "you"
+
+    def __init__(self, cause: EgressError | None, text: str = "") -> None:
+        super().__init__(f"the PAC file cannot be fetched: {cause.message if cause else text}")
+        self.cause = cause
+
+    @property
+    def hint(self) -> str:
+        return (
+            f"{self.cause.hint if self.cause else ''} The PAC file itself is fetched directly, by"
+            f" no proxy; its address is in {_PAGE}."
+        ).strip()
+
+
+class _PacError(EgressError):
+    at: ClassVar[Hop] = "resolve"
+    actor: ClassVar[Who] = "you"
+    what: ClassVar[str]
+
+    def __init__(self, line: int | None) -> None:
+        where = "" if line is None else f", line {line}"
+        super().__init__(f"{self.what}{where}")
+        self.line = line
+
+
+class PacScriptError(_PacError):
+    """The PAC file is no script, has no FindProxyForURL, or fails."""
+
+    code = "egress.pac_script"
+    advice = "Correct the PAC file in that line, or ask its owner; nothing is reached meanwhile."
+
+    def __init__(self, problem: str, line: int | None) -> None:
+        self.what = f"the PAC file fails: {problem}"  # type: ignore[misc]
+        super().__init__(line)
+
+
+class PacTimeoutError(_PacError):
+    """The PAC file does not come to an end."""
+
+    code, what = "egress.pac_timeout", "the PAC file was stopped after 1 s of computing"
+    advice = "Look for a loop in the function that begins in that line."
+
+
+class PacMemoryError(_PacError):
+    """The PAC file takes more memory than it may."""
+
+    code, what = "egress.pac_memory", "the PAC file was stopped at 32 MiB of memory"
+    advice = "Look for a list or text that grows in that line."
+
+
+class PacAnswerError(EgressError):
+    """The PAC file returned nothing that names a route."""
+
+    code, at, actor = "egress.pac_answer", "resolve", "you"
+    advice = (
+        "FindProxyForURL returns a text such as PROXY host:port; DIRECT. HTTPS, SOCKS and SOCKS5"
+        " are understood too; SOCKS4 is not."
+    )
+
+    def __init__(self, said: str) -> None:
+        super().__init__(f"the PAC file's answer cannot be used: {said}")
+
+
 # --- names and TCP --------------------------------------------------------------------------
 
 

@@ -180,6 +180,7 @@ def first_that_works(
         except EgressError as error:
             tell(call, error, Trace(trace.clock, trace.steps[mark:]))
             if not moves_on(error):
+                health.served(call)
                 raise
             if not isinstance(error, ProxyAnswerError):
                 # One that answers may only have met a bad destination.

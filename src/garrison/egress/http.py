@@ -21,6 +21,7 @@ from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
 from garrison.egress.answer import Fetched, Headers
+from garrison.egress.body import decide, pac_loader
 from garrison.egress.dial import Wire, dial
 from garrison.egress.endpoint import Endpoint, Purpose, Target
 from garrison.egress.errors import (
@@ -30,7 +31,6 @@ from garrison.egress.errors import (
     ClosedError,
     EgressError,
     InspectorFailedError,
-    PacUnavailableError,
     ProxyAnswerError,
     ProxyBadAnswerError,
     ProxyClosedError,
@@ -41,6 +41,7 @@ from garrison.egress.errors import (
 )
 from garrison.egress.failover import HEALTH, first_that_works, moves_on
 from garrison.egress.handshake import BODY_KEPT, USER_AGENT, is_proxys_own, kept_answer
+from garrison.egress.pac import PAC
 from garrison.egress.plan import (
     Call,
     Checked,
@@ -60,7 +61,7 @@ from garrison.egress.result import failed, passed
 from garrison.egress.route import Choice, Explanation, ViaProxy, choose_route
 from garrison.egress.settings import ProxySettings
 from garrison.egress.signin import SignIn
-from garrison.egress.trace import Answer, TestResult, Trace
+from garrison.egress.trace import Answer, ConnectionRecord, TestResult, Trace
 from garrison.egress.trust import Certificate, context_for
 from garrison.egress.websocket import MAX_MESSAGE, WebSocketConnection
 
@@ -309,6 +310,7 @@ class EgressClient:
         self._observer = observer
         self._lock = threading.Lock()
         self._generation = _Generation(settings)
+        self._prefetch_pac(settings)
         self._old: list[_Generation] = []
 
     @property
@@ -321,6 +323,7 @@ class EgressClient:
             old, self._generation = self._generation, _Generation(settings)
             self._old = [*(one for one in self._old if not one.idle), old]
         HEALTH.forget()
+        self._prefetch_pac(settings)
         old.retire()
 
     async def request(
@@ -447,7 +450,7 @@ class EgressClient:
         trace, wire = Trace(time.monotonic), Wire(timeout)
         choice, used = choose_route(target, settings, purpose), list[Call]()
         try:
-            choice = await _decide(target, settings, purpose)
+            choice = await _decide(target, settings, purpose, trace, self._observer, timeout)
             calls = calls_for(target, choice, settings)
 
             def attempt(call: Call) -> Plan[Checked]:
@@ -476,6 +479,12 @@ class EgressClient:
         for generation in generations:
             await generation.close()
 
+    def _prefetch_pac(self, settings: ProxySettings) -> None:
+        """So that the route is known before it is needed."""
+        PAC.forget()
+        if settings.more.pac_url:
+            PAC.prefetch(settings.more.pac_url, pac_loader(settings, "intel", self._observer))
+
     # One request
 
     async def _attempt(
@@ -489,7 +498,8 @@ class EgressClient:
     ) -> _Attempt:
         target, generation = Target.parse(url), self._generation
         settings = generation.settings
-        choice = await _decide(target, settings, purpose)
+        trace = Trace(time.monotonic)
+        choice = await _decide(target, settings, purpose, trace, self._observer, timeout)
         pool = generation.pool(choice)
         known = pool.connector.pins.get(pin, "") if pin is not None else ""
         calls = calls_for(target, choice, settings, extra_ca=extra_ca, pin=pin, known=known)
@@ -506,6 +516,7 @@ class EgressClient:
             deadline,
             self._observer,
             context_for(settings.trust, more_ca) if more_ca.strip() else True,
+            trace=trace,
         )
 
     @contextlib.asynccontextmanager
@@ -528,12 +539,31 @@ class EgressClient:
                 _done_with(response)
 
 
-async def _decide(target: Target, settings: ProxySettings, purpose: Purpose) -> Choice:
-    """The choice for `target`, with what the PAC file says where that is needed."""
+async def _decide(
+    target: Target,
+    settings: ProxySettings,
+    purpose: Purpose,
+    trace: Trace,
+    observer: Observer | None,
+    timeout: float,
+) -> Choice:
+    """The choice for `target`; a PAC file is fetched and evaluated in a thread."""
     choice = choose_route(target, settings, purpose)
-    if choice.ask_pac:
-        raise PacUnavailableError
-    return choice
+    if not choice.ask_pac:
+        return choice
+    tell = None if observer is None else _in_loop(observer)
+    return await asyncio.to_thread(decide, target, settings, purpose, trace, tell, timeout)
+
+
+def _in_loop(observer: Observer) -> Observer:
+    """`observer` for another thread: it is told in this loop."""
+    loop = asyncio.get_running_loop()
+
+    def tell(record: ConnectionRecord) -> None:
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(observer, record)
+
+    return tell
 
 
 async def _first_answer(

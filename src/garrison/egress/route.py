@@ -212,15 +212,3 @@ def _kind(route: Route | None, choice: Choice) -> str:
     if route is None:
         return "unknown" if choice.ask_pac else "refused"
     return "proxy" if isinstance(route, ViaProxy) else "direct"
-
-
-def explain(
-    url: str, settings: ProxySettings, purpose: Purpose, pac: PacAnswer | None = None
-) -> Explanation:
-    """The route `url` would take, and why; opens nothing. Raises BadUrlError."""
-    choice = choose_route(Target.parse(url), settings, purpose, pac)
-    return Explanation(url, choice, purpose, note=_note(choice))
-
-
-def _note(choice: Choice) -> str:
-    return "the PAC file was not asked" if choice.ask_pac else ""

@@ -254,7 +254,7 @@ def settings_from_document(document: Any) -> ProxySettings:
         raise _NOT_OURS
     if not isinstance(revision, int):
         raise _NOT_OURS
-    no_proxy = document.get("no_proxy") or ()
+    no_proxy = document.get("no_proxy") or []
     if not isinstance(no_proxy, str | list) or not all(isinstance(one, str) for one in no_proxy):
         raise _NOT_OURS
     return ProxySettings.build(

@@ -27,6 +27,7 @@ from garrison.egress import (
     choose_route,
     settings_from_environment,
 )
+from garrison.egress.failover import MAX_PAUSE, ProxyHealth
 from garrison.egress.handshake import (
     AnswerFault,
     Exchange,
@@ -37,6 +38,7 @@ from garrison.egress.handshake import (
     page_title,
     service_of,
 )
+from garrison.egress.plan import calls_for
 from garrison.egress.refusal import refusal
 from garrison.secret import Secret
 
@@ -222,3 +224,41 @@ def test_route_is_pure_and_says_why(host: str, port: int, entries: list[str]) ->
     target = Target("https", Endpoint(host, port), "/")
     assert choose_route(target, found, "intel") == choose_route(target, found, "intel")
     assert choose_route(target, found, "intel").because
+
+
+@st.composite
+def health_steps(draw: st.DrawFn) -> list[tuple[str, int, float]]:
+    kinds = st.sampled_from(["order", "failed", "served"])
+    return draw(st.lists(st.tuples(kinds, st.integers(0, 3), st.floats(0, 90)), max_size=40))
+
+
+@given(health_steps())
+def test_failover_loses_no_proxy_and_ends_every_rest(steps: list[tuple[str, int, float]]) -> None:
+    names = [f"p{number}" for number in range(3)]
+    settings = ProxySettings.build(
+        http_proxy="http://first.test:1",
+        more={
+            "proxies": [{"name": one, "address": f"http://{one}.test:1"} for one in names],
+            "failover": names,
+        },
+    )
+    target = Target.parse("https://x.test")
+    calls = calls_for(target, choose_route(target, settings, "intel"), settings)
+    health, now = ProxyHealth(), 0.0
+    for kind, which, seconds in steps:
+        now += seconds
+        if kind == "order":
+            resting = set(health.resting(now))
+            order = health.order(calls, now)
+            assert sorted(map(id, order)) == sorted(map(id, calls))
+            kept = [one for one in order if one.route.proxy not in resting]  # type: ignore[union-attr]
+            assert order[: len(kept)] == kept
+            assert kept == [one for one in calls if one in kept]
+        elif kind == "failed":
+            health.failed(calls[which], now)
+        else:
+            health.served(calls[which])
+            assert calls[which].route.proxy not in health.resting(now)  # type: ignore[union-attr]
+        assert all(rest.until - now <= MAX_PAUSE for rest in health.resting(now).values())
+    assert health.resting(now + MAX_PAUSE) == {}
+    assert health.order(calls, now + MAX_PAUSE) == list(calls)
