@@ -23,12 +23,14 @@ from garrison.advisories.errors import (
     SnapshotError,
     UpdateRunningError,
 )
+from garrison.advisories.facts import CveFacts, Epss, Kev
 from garrison.advisories.ranges import Verdict, check, fixes
 from garrison.advisories.state import FeedFailure, UpdateState
 from garrison.advisories.store import (
     AdvisoryStore,
     EcosystemState,
     SkippedRecord,
+    SourceState,
     snapshot_path,
 )
 
@@ -38,18 +40,22 @@ __all__ = [
     "Affected",
     "AffectedRow",
     "BadFeedError",
+    "CveFacts",
     "EcosystemState",
+    "Epss",
     "Event",
     "FeedFailure",
     "FeedNotFoundError",
     "FeedStatusError",
     "IntelError",
+    "Kev",
     "NoAdvisoriesError",
     "Range",
     "Rating",
     "Reference",
     "SkippedRecord",
     "SnapshotError",
+    "SourceState",
     "UpdateRunningError",
     "UpdateState",
     "Verdict",

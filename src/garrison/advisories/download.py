@@ -1,11 +1,12 @@
-"""Fetching one feed's archive: only when it changed, and on from where a cut left it."""
+"""Fetching one file of a feed: only when it changed, and on from where a cut left it."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,11 +19,13 @@ from garrison.advisories.errors import BadFeedError, FeedNotFoundError, FeedStat
 from garrison.advisories.snapshot import Validators
 from garrison.advisories.state import replace_file
 from garrison.egress import EgressError, Headers
+from garrison.egress.redirect import redirected
 
 if TYPE_CHECKING:
     from garrison.egress.http import EgressClient, Streamed
 
 _TIMEOUT = 60.0
+_MAX_REDIRECTS = 5
 _MAX_CUTS = 20
 """Broken transfers of one file that are resumed, as long as each brought something."""
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]+)-[0-9]+/([0-9]+|\*)")
@@ -67,15 +70,26 @@ class _Again(Exception):
 
 
 class Download:
-    """One ecosystem's archive in `folder`."""
+    """One file in `folder`, called `label` there and in messages; `limit` is in bytes."""
 
-    def __init__(self, client: EgressClient, base: str, ecosystem: str, folder: Path) -> None:
+    def __init__(
+        self, client: EgressClient, url: str, label: str, folder: Path, limit: int = MAX_ARCHIVE
+    ) -> None:
         self._client = client
-        self.url = f"{base.rstrip('/')}/{quote(ecosystem, safe='')}/all.zip"
-        self._ecosystem = ecosystem
-        name = quote(ecosystem, safe=" ")
+        self.url = url
+        self._label = label
+        self._limit = limit
+        name = quote(label, safe=" ")
         self._path = folder / f"{name}.part"
         self._about = folder / f"{name}.json"
+
+    @classmethod
+    def of_ecosystem(
+        cls, client: EgressClient, base: str, ecosystem: str, file: str, folder: Path
+    ) -> Download:
+        """One of the files that an OSV bulk export has of an ecosystem."""
+        label = ecosystem if file == "all.zip" else f"{ecosystem} {file}"
+        return cls(client, url_of(base, ecosystem, file), label, folder)
 
     async def fetch(self, known: Validators, report: Report) -> Archive | None:
         """The archive; None when it is still the one that `known` describes.
@@ -104,13 +118,7 @@ class Download:
 
     async def _attempt(self, known: Validators, report: Report) -> Archive | None:
         partial = self._partial()
-        async with self._client.stream(
-            "GET",
-            self.url,
-            purpose="intel",
-            headers=self._headers(partial, known),
-            timeout=_TIMEOUT,
-        ) as answer:
+        async with self._answer(self._headers(partial, known)) as answer:
             if answer.status == 304:
                 return Archive(self._path, partial.validators) if partial.complete else None
             if answer.status == 206 and not partial.complete:
@@ -130,6 +138,23 @@ class Download:
         partial = replace(partial, size=size, complete=True)
         self._remember(partial)
         return Archive(self._path, partial.validators)
+
+    @asynccontextmanager
+    async def _answer(self, given: dict[str, str]) -> AsyncIterator[Streamed]:
+        """The answer at the end of the redirects: files of today have a name of their own."""
+        url, step = self.url, None
+        for _ in range(_MAX_REDIRECTS + 1):
+            async with self._client.stream(
+                "GET", url, purpose="intel", headers=given, timeout=_TIMEOUT
+            ) as answer:
+                step = redirected(url, answer.status, answer.headers, "GET", given)
+                if step is None:
+                    yield answer
+                    return
+            if url.startswith("https:") and not step[0].startswith("https:"):
+                raise FeedStatusError(f"{url} leads away from https, to {step[0][:200]}")
+            url = step[0]
+        raise FeedStatusError(f"{self.url} leads on and on: more than {_MAX_REDIRECTS} redirects")
 
     def _headers(self, partial: _Partial, known: Validators) -> dict[str, str]:
         headers = {"Accept-Encoding": "identity"}
@@ -151,8 +176,8 @@ class Download:
             last_modified=headers.get("Last-Modified") or "",
             size=int(length) if length.isdecimal() else None,
         )
-        if partial.size is not None and partial.size > MAX_ARCHIVE:
-            raise BadFeedError(f"{self.url} has {partial.size} bytes, more than {MAX_ARCHIVE}")
+        if partial.size is not None and partial.size > self._limit:
+            raise BadFeedError(f"{self.url} has {partial.size} bytes, more than {self._limit}")
         self.forget()
         self._remember(partial)
         return partial
@@ -167,8 +192,8 @@ class Download:
             file.truncate(start)
             async for chunk in answer.chunks():
                 size += len(chunk)
-                if size > MAX_ARCHIVE:
-                    raise BadFeedError(f"{self.url} has more than {MAX_ARCHIVE} bytes")
+                if size > self._limit:
+                    raise BadFeedError(f"{self.url} has more than {self._limit} bytes")
                 await asyncio.to_thread(file.write, chunk)
                 report(size, partial.size)
             file.flush()
@@ -179,9 +204,9 @@ class Download:
     def _refused(self, status: int) -> FeedNotFoundError | FeedStatusError:
         if status in {404, 410}:
             return FeedNotFoundError(
-                f"there is no feed for {self._ecosystem}: {self.url} answered {status}",
-                "Check GARRISON_INTEL_URL and GARRISON_INTEL_ECOSYSTEMS;"
-                " ecosystems.txt at that address lists what there is.",
+                f"there is no feed for {self._label}: {self.url} answered {status}",
+                "Check the address (docs/reference/settings.md lists what can be set);"
+                " for ecosystems, ecosystems.txt at GARRISON_INTEL_URL lists what there is.",
             )
         return FeedStatusError(
             f"{self.url} answered {status}",
@@ -206,6 +231,11 @@ class Download:
     def _remember(self, partial: _Partial) -> None:
         self._about.parent.mkdir(parents=True, exist_ok=True)
         replace_file(self._about, msgspec.json.encode(partial))
+
+
+def url_of(base: str, ecosystem: str, file: str) -> str:
+    """The address of a file of an ecosystem in an OSV bulk export."""
+    return f"{base.rstrip('/')}/{quote(ecosystem, safe='')}/{quote(file, safe='')}"
 
 
 def _continued(partial: _Partial, headers: Headers, on_disk: int) -> tuple[int, _Partial]:

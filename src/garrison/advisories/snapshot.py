@@ -13,7 +13,7 @@ import os
 import shutil
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ import msgspec
 
 from garrison.advisories.advisory import Advisory, Affected
 from garrison.advisories.errors import UpdateRunningError
+from garrison.advisories.facts import MAX_SKIPPED, Catalogue, CveRecord, Scores
 from garrison.advisories.osv import UnreadableRecordError, read_record
 from garrison.advisories.state import publish
 from garrison.advisories.store import PACKED_ABOVE, SCHEMA, snapshot_path
@@ -31,7 +32,23 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE feed (
     name TEXT PRIMARY KEY, records INTEGER NOT NULL, withdrawn INTEGER NOT NULL,
     skipped INTEGER NOT NULL, notes INTEGER NOT NULL, updated_at TEXT NOT NULL,
-    etag TEXT NOT NULL, last_modified TEXT NOT NULL
+    etag TEXT NOT NULL, last_modified TEXT NOT NULL, listing TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE settled (
+    feed TEXT NOT NULL, id TEXT NOT NULL, stamp TEXT NOT NULL, PRIMARY KEY (feed, id)
+) WITHOUT ROWID;
+CREATE TABLE epss (
+    cve TEXT PRIMARY KEY, score REAL NOT NULL, percentile REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE kev (cve TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE cve (
+    cve TEXT NOT NULL, part TEXT NOT NULL, modified TEXT NOT NULL, source TEXT NOT NULL,
+    ratings BLOB NOT NULL, PRIMARY KEY (cve, part)
+) WITHOUT ROWID;
+CREATE TABLE source (
+    kind TEXT NOT NULL, part TEXT NOT NULL, records INTEGER NOT NULL, skipped INTEGER NOT NULL,
+    version TEXT NOT NULL, updated_at TEXT NOT NULL, etag TEXT NOT NULL,
+    last_modified TEXT NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (kind, part)
 ) WITHOUT ROWID;
 CREATE TABLE record (
     key INTEGER PRIMARY KEY, feed TEXT NOT NULL, id TEXT NOT NULL, modified TEXT NOT NULL,
@@ -63,6 +80,21 @@ class Validators:
 
     etag: str = ""
     last_modified: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A source in force. updated_at: RFC 3339, empty where there is none."""
+
+    validators: Validators = Validators()
+    updated_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    records: int
+    skipped: list[tuple[str, str]]
+    version: str
 
 
 @contextmanager
@@ -108,16 +140,42 @@ class SnapshotWriter:
 
     def validators(self, feed: str) -> Validators:
         """Of the feed's file in the snapshot in force; empty ones where there is none."""
+        found = self._ask("SELECT etag, last_modified FROM feed WHERE name = ?", feed)
+        return Validators(*found) if found else Validators()
+
+    def listing(self, feed: str) -> Validators:
+        """Of the feed's list of changes that the snapshot in force is as new as."""
+        found = self._ask("SELECT listing, '' FROM feed WHERE name = ?", feed)
+        parts = (found[0].split("\n") if found else []) + ["", ""]
+        return Validators(parts[0], parts[1])
+
+    def stamps(self, feed: str) -> dict[str, str]:
+        """When each record of the feed in force was modified; of those that could not be read,
+        and those that differ from their list, what the list said."""
         if not _same_schema(self._path):
-            return Validators()
+            return {}
+        with _reading(self._path) as db:
+            stamps = dict(db.execute("SELECT id, modified FROM record WHERE feed = ?", (feed,)))
+            stamps |= dict(db.execute("SELECT id, stamp FROM settled WHERE feed = ?", (feed,)))
+        return stamps
+
+    def source(self, kind: str, part: str) -> Source:
+        """What is in force of a source that is no feed of advisories."""
+        found = self._ask(
+            "SELECT etag, last_modified, updated_at FROM source WHERE kind = ? AND part = ?",
+            kind, part,
+        )  # fmt: skip
+        return Source(Validators(found[0], found[1]), found[2]) if found else Source()
+
+    def _ask(self, statement: str, *values: str) -> tuple[str, ...] | None:
+        if not _same_schema(self._path):
+            return None
         try:
             with _reading(self._path) as db:
-                row = db.execute(
-                    "SELECT etag, last_modified FROM feed WHERE name = ?", (feed,)
-                ).fetchone()
+                found: tuple[str, ...] | None = db.execute(statement, values).fetchone()
+                return found
         except (OSError, sqlite3.Error):
-            return Validators()
-        return Validators(*row) if row else Validators()
+            return None
 
     def replace_feed(
         self,
@@ -132,22 +190,158 @@ class SnapshotWriter:
 
         All or nothing: whatever `records` or `progress` raises leaves the feed as it was.
         """
-        db = self._open()
-        db.execute("SAVEPOINT feed")
-        kept = (set(self._changed), set(self._identifiers))
-        try:
+        with self._whole() as db:
             load = _FeedLoad(db, feed, self._changed, self._identifiers)
             for count, (name, raw) in enumerate(records, 1):
                 load.take(name, raw)
                 if progress is not None and count % 500 == 0:
                     progress(count)
-            load.finish(validators, now)
+            load.forget_unseen()
+            db.execute("DELETE FROM settled WHERE feed = ?", (feed,))
+            load.finish(validators, Validators(), now)
+
+    def change_feed(
+        self,
+        feed: str,
+        records: Iterable[tuple[str, bytes]],
+        *,
+        removed: Sequence[str] = (),
+        stamps: Mapping[str, str],
+        listing: Validators,
+        now: str,
+    ) -> None:
+        """Replace single records of a feed, take out `removed`, leave the others.
+
+        stamps: of the records given, when the feed's list says they were modified. listing: of
+        that list. All or nothing.
+        """
+        with self._whole() as db:
+            load = _FeedLoad(db, feed, self._changed, self._identifiers)
+            for id in removed:
+                load.remove(id)
+            for name, raw in records:
+                load.take(name, raw)
+            load.settle(stamps)
+            # With other records it is no longer what the archive of these validators holds.
+            same = not stamps and not removed
+            load.finish(self.validators(feed) if same else Validators(), listing, now)
+
+    def replace_scores(self, scores: Scores, *, validators: Validators, now: str) -> None:
+        """Hold exactly these EPSS scores."""
+        with self._whole() as db:
+            db.execute("DELETE FROM epss")
+            db.executemany("INSERT OR REPLACE INTO epss VALUES (?, ?, ?)", scores)
+            (count,) = db.execute("SELECT count(*) FROM epss").fetchone()
+            found = _Loaded(count, scores.skipped, scores.version)
+            self._note(db, "EPSS", "", found, validators, now)
+
+    def replace_catalogue(self, catalogue: Catalogue, *, validators: Validators, now: str) -> None:
+        """Hold exactly this catalogue of exploited vulnerabilities."""
+        with self._whole() as db:
+            db.execute("DELETE FROM kev")
+            entries = catalogue.entries.items()
+            rows = [(cve, msgspec.json.encode(entry)) for cve, entry in entries]
+            db.executemany("INSERT INTO kev VALUES (?, ?)", rows)
+            found = _Loaded(len(rows), catalogue.skipped, catalogue.version)
+            self._note(db, "KEV", "", found, validators, now)
+
+    def replace_cves(
+        self,
+        part: str,
+        records: Iterable[CveRecord | tuple[str, str]],
+        *,
+        validators: Validators,
+        now: str,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        """Hold exactly these ratings of CVEs as `part`."""
+        with self._whole() as db:
+            old: dict[str, bytes] = dict(
+                db.execute("SELECT cve, ratings FROM cve WHERE part = ?", (part,))
+            )
+            db.execute("DELETE FROM cve WHERE part = ?", (part,))
+            skipped: list[tuple[str, str]] = []
+            for count, record in enumerate(records, 1):
+                if not isinstance(record, CveRecord):
+                    skipped.append(record)
+                    continue
+                ratings = msgspec.json.encode(record.ratings)
+                if old.pop(record.id, b"[]") != ratings:
+                    self._identifiers.add(record.id)
+                db.execute(
+                    "INSERT OR REPLACE INTO cve VALUES (?, ?, ?, ?, ?)",
+                    (record.id, part, record.modified, record.source, ratings),
+                )
+                if progress is not None and count % 500 == 0:
+                    progress(count)
+            self._identifiers.update(id for id, ratings in old.items() if ratings != b"[]")
+            (held,) = db.execute("SELECT count(*) FROM cve WHERE part = ?", (part,)).fetchone()
+            self._note(db, "CVE", part, _Loaded(held, skipped, ""), validators, now)
+
+    def forget_source(self, kind: str, part: str | None = None) -> None:
+        """Take out a source that is no longer wanted; part None: all of it."""
+        if not self._has_source(kind, part):
+            return
+        with self._whole() as db:
+            table = {"EPSS": "epss", "KEV": "kev", "CVE": "cve"}[kind]
+            only, values = (" WHERE part = ?", (part,)) if part is not None else ("", ())
+            if kind == "CVE":
+                self._identifiers.update(id for (id,) in db.execute(f"SELECT cve FROM cve{only}",
+                                                                    values))  # fmt: skip
+            db.execute(f"DELETE FROM {table}{only}", values)
+            also = " AND part = ?" if part is not None else ""
+            db.execute(f"DELETE FROM source WHERE kind = ?{also}", (kind, *values))
+            db.execute("DELETE FROM problem WHERE feed = ?", (_label(kind, part or ""),))
+
+    def parts(self, kind: str) -> list[str]:
+        """The parts of a source in the snapshot in force."""
+        if not _same_schema(self._path):
+            return []
+        with _reading(self._path) as db:
+            return [part for (part,) in db.execute("SELECT part FROM source WHERE kind = ?",
+                                                   (kind,))]  # fmt: skip
+
+    def _has_source(self, kind: str, part: str | None) -> bool:
+        parts = self.parts(kind)
+        return bool(parts) if part is None else part in parts
+
+    def _note(
+        self,
+        db: sqlite3.Connection,
+        kind: str,
+        part: str,
+        found: _Loaded,
+        validators: Validators,
+        now: str,
+    ) -> None:
+        label = _label(kind, part)
+        db.execute("DELETE FROM problem WHERE feed = ?", (label,))
+        db.executemany(
+            "INSERT INTO problem VALUES (?, ?, 'skipped', ?)",
+            [(label, place, reason) for place, reason in found.skipped[:MAX_SKIPPED]],
+        )
+        db.execute(
+            "INSERT OR REPLACE INTO source VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                kind, part, found.records, len(found.skipped), found.version, now,
+                validators.etag, validators.last_modified, _content(db, kind, part),
+            ),
+        )  # fmt: skip
+
+    @contextmanager
+    def _whole(self) -> Iterator[sqlite3.Connection]:
+        """All of a change to the copy, or nothing of it."""
+        db = self._open()
+        db.execute("SAVEPOINT change")
+        kept = (set(self._changed), set(self._identifiers))
+        try:
+            yield db
         except BaseException:
-            db.execute("ROLLBACK TO feed")
+            db.execute("ROLLBACK TO change")
             self._changed, self._identifiers = kept
             raise
         finally:
-            db.execute("RELEASE feed")
+            db.execute("RELEASE change")
 
     def commit(self, now: str) -> str:
         """Put the new snapshot in force; returns its revision."""
@@ -162,7 +356,7 @@ class SnapshotWriter:
         revision = _revision(db)
         db.executemany(
             "INSERT OR REPLACE INTO meta VALUES (?, ?)",
-            [("revision", revision), ("updated_at", now)],
+            [("revision", revision), ("updated_at", now), ("exploitation", _exploitation(db))],
         )
         db.execute("COMMIT")
         db.execute("PRAGMA optimize")
@@ -260,20 +454,49 @@ class _FeedLoad:
         self._seen.add(advisory.id)
         self._store(advisory, record.notes, digest)
 
-    def finish(self, validators: Validators, now: str) -> None:
-        """Remove what the feed no longer has, and write down the counts."""
+    def forget_unseen(self) -> None:
+        """Remove what the feed no longer has."""
         for id in self._old.keys() - self._seen:
             self._forget(id)
         self._db.execute("DELETE FROM problem WHERE feed = ? AND kind = 'skipped'", (self._feed,))
+
+    def remove(self, id: str) -> None:
+        """Take out one record."""
+        self._forget(id)
+        self._old.pop(id, None)
+        for table in ("problem", "settled"):
+            self._db.execute(f"DELETE FROM {table} WHERE feed = ? AND id = ?", (self._feed, id))
+
+    def settle(self, stamps: Mapping[str, str]) -> None:
+        """Remember what the feed's list said of records that do not say it themselves: those
+        would else be fetched again with every update."""
+        for id, stamp in stamps.items():
+            self._db.execute(
+                "DELETE FROM problem WHERE feed = ? AND id = ? AND kind = 'skipped'",
+                (self._feed, id),
+            )
+            held = self._db.execute(
+                "SELECT modified FROM record WHERE feed = ? AND id = ?", (self._feed, id)
+            ).fetchone()
+            if held is not None and held[0] == stamp:
+                self._db.execute("DELETE FROM settled WHERE feed = ? AND id = ?", (self._feed, id))
+            else:
+                self._db.execute(
+                    "INSERT OR REPLACE INTO settled VALUES (?, ?, ?)", (self._feed, id, stamp)
+                )
+
+    def finish(self, validators: Validators, listing: Validators, now: str) -> None:
+        """Write down the counts and the problems."""
         self._db.executemany("INSERT INTO problem VALUES (?, ?, ?, ?)", self._problems)
         self._db.execute(
             "INSERT OR REPLACE INTO feed SELECT ?, count(*), total(withdrawn),"
             " (SELECT count(*) FROM problem WHERE feed = ? AND kind = 'skipped'),"
-            " (SELECT count(*) FROM problem WHERE feed = ? AND kind = 'note'), ?, ?, ?"
+            " (SELECT count(*) FROM problem WHERE feed = ? AND kind = 'note'), ?, ?, ?, ?"
             " FROM record WHERE feed = ?",
             (
                 self._feed, self._feed, self._feed, now,
-                validators.etag, validators.last_modified, self._feed,
+                validators.etag, validators.last_modified,
+                f"{listing.etag}\n{listing.last_modified}", self._feed,
             ),
         )  # fmt: skip
 
@@ -342,7 +565,39 @@ def _revision(db: sqlite3.Connection) -> str:
     digest = hashlib.sha256(f"garrison-advisories-{SCHEMA}\n".encode())
     for feed, id, content in db.execute("SELECT feed, id, hash FROM record ORDER BY id, feed"):
         digest.update(f"{feed}\0{id}\0".encode() + content)
+    for part, content in db.execute(
+        "SELECT part, digest FROM source WHERE kind = 'CVE' ORDER BY part"
+    ):
+        digest.update(f"CVE\0{part}\0".encode() + content)
     return digest.hexdigest()[:12]
+
+
+def _exploitation(db: sqlite3.Connection) -> str:
+    """A short name of what is known of exploitation, as `_revision` is of the advisories: scores
+    change daily, and match nothing."""
+    digest = hashlib.sha256()
+    for kind, content in db.execute(
+        "SELECT kind, digest FROM source WHERE kind IN ('EPSS', 'KEV') ORDER BY kind"
+    ):
+        digest.update(f"{kind}\0".encode() + content)
+    return digest.hexdigest()[:12]
+
+
+def _content(db: sqlite3.Connection, kind: str, part: str) -> bytes:
+    """A digest of what a source says, whatever the file it came in."""
+    statement, values = {
+        "EPSS": ("SELECT cve, score, percentile FROM epss ORDER BY cve", ()),
+        "KEV": ("SELECT cve, data FROM kev ORDER BY cve", ()),
+        "CVE": ("SELECT cve, ratings FROM cve WHERE part = ? ORDER BY cve", (part,)),
+    }[kind]
+    digest = hashlib.sha256()
+    for row in db.execute(statement, values):
+        digest.update(repr(row).encode())
+    return digest.digest()
+
+
+def _label(kind: str, part: str) -> str:
+    return f"{kind} {part}".strip()
 
 
 @contextmanager

@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
-from garrison.advisories.advisory import Advisory, Affected, AffectedRow, Reference
+from garrison.advisories.advisory import Advisory, Affected, AffectedRow, Rating, Reference
 from garrison.advisories.errors import SnapshotError
+from garrison.advisories.facts import CveFacts, Epss, Kev
 from garrison.advisories.state import UpdateState, read_state
 from garrison.packages.releases import serving
 
@@ -24,6 +25,8 @@ PACKED_ABOVE = 512
 
 _HEAD = msgspec.json.Decoder(Advisory)
 _AFFECTED = msgspec.json.Decoder(Affected)
+_KEV = msgspec.json.Decoder(Kev)
+_RATINGS = msgspec.json.Decoder(tuple[Rating, ...])
 _DETAIL = msgspec.json.Decoder(tuple[str, tuple[Reference, ...]])
 
 
@@ -51,6 +54,20 @@ class SkippedRecord:
     ecosystem: str
     id: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """What is loaded beside advisories. kind: `EPSS`, `KEV` or `CVE` (ratings).
+
+    version: the publisher's own word for what it is (`v2026.06.15, 2026-08-15`), or empty.
+    """
+
+    kind: str
+    records: int
+    skipped: int
+    version: str
+    updated_at: str
 
 
 def snapshot_path(data: Path) -> Path:
@@ -91,6 +108,8 @@ class AdvisoryStore:
                 "Run: garrison intel update",
             )
         self.revision: str = meta["revision"]
+        self.exploitation: str = meta.get("exploitation", "")
+        """Changes with EPSS and KEV, which the revision does not."""
         self._updated_at: str = meta["updated_at"]
         self._releases: tuple[str, ...] | None = None
         self._serving: dict[str, tuple[str, ...]] = {}
@@ -195,6 +214,50 @@ class AdvisoryStore:
         for identifier, head in rows:
             found.setdefault(identifier, []).append(_HEAD.decode(head))
         return {identifier: tuple(records) for identifier, records in found.items()}
+
+    def facts(self, cves: Iterable[str]) -> Mapping[str, CveFacts]:
+        """What is known of these CVEs beside advisories; nothing of those that nobody mentions."""
+        wanted = _list(sorted(set(cves)))
+        found: dict[str, CveFacts] = {}
+        rows = self._db.execute(
+            "SELECT wanted.value, e.score, e.percentile, k.data FROM json_each(?) AS wanted"
+            " LEFT JOIN epss AS e ON e.cve = wanted.value"
+            " LEFT JOIN kev AS k ON k.cve = wanted.value"
+            " WHERE e.cve IS NOT NULL OR k.cve IS NOT NULL",
+            (wanted,),
+        )
+        for cve, score, percentile, kev in rows:
+            epss = None if score is None else Epss(score, percentile)
+            found[cve] = CveFacts(cve, epss, None if kev is None else _KEV.decode(kev))
+        # Of several files about one CVE the one that was modified last.
+        rated = self._db.execute(
+            "SELECT c.cve, c.source, c.ratings FROM json_each(?) AS wanted"
+            " JOIN cve AS c ON c.cve = wanted.value ORDER BY c.cve, c.modified, c.part",
+            (wanted,),
+        )
+        for cve, source, ratings in rated:
+            known = found.get(cve) or CveFacts(cve)
+            found[cve] = replace(known, ratings=_RATINGS.decode(ratings), source=source)
+        return found
+
+    @property
+    def knows_exploited(self) -> bool:
+        """Whether a catalogue of exploited vulnerabilities is loaded at all."""
+        return any(source.kind == "KEV" for source in self.sources())
+
+    def sources(self) -> list[SourceState]:
+        """What is loaded beside advisories, by kind."""
+        confirmed = self.state.confirmed
+        rows = self._db.execute(
+            "SELECT kind, total(records), total(skipped), max(version), max(updated_at)"
+            " FROM source GROUP BY kind ORDER BY kind"
+        )
+        return [
+            SourceState(
+                kind, int(records), int(skipped), version, max(updated, confirmed.get(kind, ""))
+            )
+            for kind, records, skipped, version, updated in rows
+        ]
 
     def advisory(self, id: str) -> Advisory | None:
         """The whole record of that id, withdrawn or not; of several copies the latest."""

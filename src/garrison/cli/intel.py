@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from garrison.advisories import AdvisoryStore, EcosystemState, FeedFailure
+    from garrison.advisories import AdvisoryStore, EcosystemState, FeedFailure, SourceState
     from garrison.advisories.feeds import Progress, UpdateResult
+    from garrison.advisories.sources import Sources
     from garrison.egress import ProxySettings
 
 _EXIT_FAILED = 3
@@ -61,14 +62,16 @@ def update(
     import asyncio
 
     from garrison.advisories.feeds import DEFAULT_ECOSYSTEMS, DEFAULT_URL, ecosystems_in
+    from garrison.advisories.sources import Sources
 
     folder = data or data_directory(os.environ)
     base = _base(url or DEFAULT_URL)
     named = ",".join(ecosystem or [os.environ.get("GARRISON_INTEL_ECOSYSTEMS", "")])
     wanted = ecosystems_in(named) or DEFAULT_ECOSYSTEMS
+    sources = Sources.from_environment(os.environ, public=base == DEFAULT_URL)
     settings = _egress_settings(folder, os.environ)
     with _shown_progress() as show:
-        result = asyncio.run(_update(settings, folder, base, wanted, show))
+        result = asyncio.run(_update(settings, folder, base, wanted, sources, show))
     if json:
         print_json(_update_document(result))
     else:
@@ -101,6 +104,7 @@ async def _update(
     data: Path,
     url: str,
     ecosystems: Sequence[str],
+    sources: Sources,
     progress: Callable[[Progress], None],
 ) -> UpdateResult:
     from garrison.advisories import feeds
@@ -108,7 +112,9 @@ async def _update(
 
     client = EgressClient(settings)
     try:
-        return await feeds.update(client, data, url=url, ecosystems=ecosystems, progress=progress)
+        return await feeds.update(
+            client, data, url=url, ecosystems=ecosystems, sources=sources, progress=progress
+        )
     finally:
         await client.aclose()
 
@@ -146,6 +152,7 @@ def _update_document(result: UpdateResult) -> dict[str, Any]:
         "revision": result.revision,
         "changed": result.changed,
         "ecosystems": [_feed_document(feed) for feed in result.ecosystems],
+        "sources": [_source_document(source) for source in result.sources],
         "skipped": [
             {"ecosystem": item.ecosystem, "id": item.id, "reason": item.reason}
             for item in result.skipped
@@ -161,6 +168,7 @@ def _status_document(store: AdvisoryStore | None) -> dict[str, Any]:
             "updated_at": None,
             "age": None,
             "ecosystems": [],
+            "sources": [],
             "skipped": [],
             "notes": [],
             "failures": [],
@@ -170,6 +178,7 @@ def _status_document(store: AdvisoryStore | None) -> dict[str, Any]:
         "updated_at": store.updated_at,
         "age": _age(store.updated_at),
         "ecosystems": [_feed_document(feed) for feed in store.ecosystems()],
+        "sources": [_source_document(source) for source in store.sources()],
         "skipped": [
             {"ecosystem": item.ecosystem, "id": item.id, "reason": item.reason}
             for item in store.skipped()
@@ -192,6 +201,16 @@ def _feed_document(feed: EcosystemState) -> dict[str, Any]:
     }
 
 
+def _source_document(source: SourceState) -> dict[str, Any]:
+    return {
+        "name": source.kind,
+        "records": source.records,
+        "skipped": source.skipped,
+        "version": source.version or None,
+        "updated_at": source.updated_at,
+    }
+
+
 def _failure_document(failure: FeedFailure) -> dict[str, Any]:
     return {
         "ecosystem": failure.ecosystem,
@@ -205,6 +224,7 @@ def _failure_document(failure: FeedFailure) -> dict[str, Any]:
 
 def _print_update(result: UpdateResult) -> None:
     _print_feeds(result.ecosystems)
+    _print_sources(result.sources)
     said = "New revision" if result.changed else "Nothing new; revision"
     print(f"{said} {result.revision}.")
     for item in result.skipped[:_SHOWN_PROBLEMS]:
@@ -215,6 +235,7 @@ def _print_update(result: UpdateResult) -> None:
 
 def _print_status(store: AdvisoryStore) -> None:
     _print_feeds(store.ecosystems())
+    _print_sources(store.sources())
     notes = store.notes()
     if notes:
         count = len({(item.ecosystem, item.id) for item in notes})
@@ -231,6 +252,21 @@ def _print_feeds(feeds: Sequence[EcosystemState]) -> None:
         print(
             f"{feed.name:{max(width, 9)}}  {feed.records:8,}  {feed.withdrawn:9,}"
             f"  {feed.skipped:7,}  {feed.updated_at}"
+        )
+
+
+def _print_sources(sources: Sequence[SourceState]) -> None:
+    whats = {
+        "EPSS": "scores of exploitation",
+        "KEV": "known exploited vulnerabilities",
+        "CVE": "ratings of CVEs",
+    }
+    for source in sources:
+        version = f" ({source.version})" if source.version else ""
+        skipped = f", {source.skipped:,} skipped" if source.skipped else ""
+        print(
+            f"{source.kind}: {source.records:,} {whats[source.kind]}{version}{skipped},"
+            f" updated {source.updated_at}"
         )
 
 

@@ -48,6 +48,7 @@ def build_state(settings: ConsoleSettings, db: Database, contacts: ContactLog) -
         settings.data,
         url=settings.intel_url,
         ecosystems=settings.intel_ecosystems,
+        sources=settings.intel_sources,
         clock=_now,
         public_url=settings.console_url,
         alerted=deliveries.wake,

@@ -16,6 +16,7 @@ import structlog
 from starlette.concurrency import run_in_threadpool
 
 from garrison.advisories import AdvisoryStore, SnapshotError
+from garrison.advisories.sources import NOTHING_ELSE, Sources
 from garrison.console import matcher
 from garrison.database import audit
 from garrison.database import intel as rows
@@ -58,6 +59,17 @@ class EcosystemStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """What is loaded beside advisories. name: `EPSS`, `KEV`, `CVE`. version: its publisher's."""
+
+    name: str
+    records: int
+    skipped: int
+    version: str
+    updated_at: str
+
+
+@dataclass(frozen=True, slots=True)
 class SkippedRecord:
     """A record that could not be read, and why."""
 
@@ -95,6 +107,7 @@ class IntelStatus:
     running: bool
     progress: Progress | None
     ecosystems: tuple[EcosystemStatus, ...]
+    sources: tuple[SourceStatus, ...]
     skipped: tuple[SkippedRecord, ...]
     skipped_total: int
     last_attempt_at: datetime | None
@@ -110,6 +123,7 @@ class _Loaded:
 
     store: AdvisoryStore
     ecosystems: tuple[EcosystemStatus, ...]
+    sources: tuple[SourceStatus, ...]
     skipped: tuple[SkippedRecord, ...]
     updated_at: datetime | None
 
@@ -128,6 +142,7 @@ class IntelService:
         *,
         url: str,
         ecosystems: tuple[str, ...],
+        sources: Sources = NOTHING_ELSE,
         clock: Callable[[], datetime],
         public_url: str = "",
         alerted: Callable[[], None] = lambda: None,
@@ -135,6 +150,7 @@ class IntelService:
     ) -> None:
         self._db, self._egress, self._data = db, egress, data
         self._url, self._names, self._clock = url, ecosystems, clock
+        self._sources = sources
         self._public_url, self._alerted = public_url, alerted
         self._rng = rng or random.SystemRandom()
         self._lock = threading.Lock()
@@ -169,6 +185,7 @@ class IntelService:
             running=running,
             progress=progress if running else None,
             ecosystems=loaded.ecosystems if loaded else (),
+            sources=loaded.sources if loaded else (),
             skipped=loaded.skipped[:_SHOWN_SKIPPED] if loaded else (),
             skipped_total=len(loaded.skipped) if loaded else 0,
             last_attempt_at=row.last_attempt_at,
@@ -296,6 +313,7 @@ class IntelService:
                 self._data,
                 url=self._url,
                 ecosystems=self._names,
+                sources=self._sources,
                 progress=self._moved,
             )
         except GarrisonError as error:
@@ -427,6 +445,10 @@ def _load(store: AdvisoryStore) -> _Loaded:
         tuple(
             EcosystemStatus(one.name, one.records, one.withdrawn, one.skipped, one.updated_at)
             for one in feeds
+        ),
+        tuple(
+            SourceStatus(one.kind, one.records, one.skipped, one.version, one.updated_at)
+            for one in store.sources()
         ),
         tuple(SkippedRecord(one.ecosystem, one.id, one.reason) for one in store.skipped()),
         _moment(store.updated_at),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from garrison.advisories.feeds import DEFAULT_ECOSYSTEMS, DEFAULT_URL, ecosystems_in
+from garrison.advisories.sources import NOTHING_ELSE, Sources
 from garrison.environment import data_directory, text_of_file, text_or_file
 from garrison.errors import InvalidSettingError
 from garrison.secret import Secret
@@ -84,6 +85,7 @@ class ConsoleSettings:
     admin_password: Secret | None = None
     intel_url: str = DEFAULT_URL
     intel_ecosystems: tuple[str, ...] = DEFAULT_ECOSYSTEMS
+    intel_sources: Sources = NOTHING_ELSE
 
     @property
     def console_url(self) -> str:
@@ -118,6 +120,7 @@ class ConsoleSettings:
 
         database = text_or_file(environ, "GARRISON_DATABASE_URL")
         password = text_of_file(environ, "GARRISON_ADMIN_PASSWORD_FILE")
+        intel = _public_url(environ, "GARRISON_INTEL_URL", ("http", "https")) or DEFAULT_URL
         return cls(
             data=data if data is not None else data_directory(environ),
             listen=ListenAddress.parse(
@@ -133,9 +136,10 @@ class ConsoleSettings:
             public_url=_public_url(environ, "GARRISON_PUBLIC_URL", ("http", "https")),
             gateway_url=_public_url(environ, "GARRISON_GATEWAY_URL", ("ws", "wss")),
             admin_password=Secret(password) if password else None,
-            intel_url=_public_url(environ, "GARRISON_INTEL_URL", ("http", "https")) or DEFAULT_URL,
+            intel_url=intel,
             intel_ecosystems=ecosystems_in(environ.get("GARRISON_INTEL_ECOSYSTEMS", ""))
             or DEFAULT_ECOSYSTEMS,
+            intel_sources=Sources.from_environment(environ, public=intel == DEFAULT_URL),
         )
 
 

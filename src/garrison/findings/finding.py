@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal, TypeAlias
 
+from garrison.advisories.facts import Epss, Kev
 from garrison.packages.lifecycle import Support
 from garrison.packages.package import Inventory, Package
 
@@ -49,6 +50,8 @@ class Match:
     fixed_in: the version that fixes it for the installed branch, or empty.
     evidence: which record, range or version list matched, as text for people.
     records: ids of all records joined into this match.
+    epss: the highest of its CVEs. kev: the first entry of the catalogue about one of them.
+    exploited: whether there is such an entry; None while no catalogue is loaded.
     """
 
     id: str
@@ -62,6 +65,9 @@ class Match:
     summary: str = ""
     url: str = ""
     published: str = ""
+    epss: Epss | None = None
+    kev: Kev | None = None
+    exploited: bool | None = None
 
 
 DecisionStatus: TypeAlias = Literal[

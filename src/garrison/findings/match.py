@@ -11,7 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from garrison.advisories import Advisory, AffectedRow, Verdict, check, fixes, normalize_name
+from garrison.advisories import (
+    Advisory,
+    AffectedRow,
+    CveFacts,
+    Verdict,
+    check,
+    fixes,
+    normalize_name,
+)
 from garrison.findings.finding import Finding, Match, ScanReport
 from garrison.findings.severity import assess
 from garrison.packages import Inventory, Package
@@ -53,6 +61,9 @@ class Lookup(Protocol):
         self, ecosystem: str, names: Iterable[str]
     ) -> Mapping[str, tuple[AffectedRow, ...]]: ...
     def related(self, identifiers: Iterable[str]) -> Mapping[str, tuple[Advisory, ...]]: ...
+    @property
+    def knows_exploited(self) -> bool: ...
+    def facts(self, cves: Iterable[str]) -> Mapping[str, CveFacts]: ...
 
 
 class Subject(NamedTuple):
@@ -137,9 +148,9 @@ def match_packages(packages: Iterable[Package], lookup: Lookup) -> Matching:
         candidates = rows.get((subject.ecosystem, subject.name), ())
         if candidates:
             groups[subject] = _groups(subject, candidates, warnings)
-    related = _related(groups, lookup)
+    beside = _beside(groups, lookup)
     matches = {
-        subject: _ordered(_match(subject, group, related) for group in found)
+        subject: _ordered(_match(subject, group, beside) for group in found)
         for subject, found in groups.items()
         if found
     }
@@ -354,17 +365,29 @@ def _preference(candidate: _Candidate) -> tuple[int, str]:
     return (0 if candidate.advisory.id.startswith("GHSA-") else 1, candidate.advisory.id)
 
 
-def _related(
-    groups: Mapping[Subject, list[_Group]], lookup: Lookup
-) -> Mapping[str, tuple[Advisory, ...]]:
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """What is known beside the records that match: others that share an id, and of their CVEs."""
+
+    related: Mapping[str, tuple[Advisory, ...]]
+    facts: Mapping[str, CveFacts]
+    knows_exploited: bool
+
+
+def _beside(groups: Mapping[Subject, list[_Group]], lookup: Lookup) -> _Beside:
     wanted = {id for found in groups.values() for group in found for id in group.identifiers}
-    return lookup.related(wanted) if wanted else {}
+    if not wanted:
+        return _Beside({}, {}, False)
+    cves = [id for id in wanted if id.startswith("CVE-")]
+    return _Beside(lookup.related(wanted), lookup.facts(cves), lookup.knows_exploited)
 
 
-def _match(subject: Subject, group: _Group, related: Mapping[str, tuple[Advisory, ...]]) -> Match:
+def _match(subject: Subject, group: _Group, beside: _Beside) -> Match:
     identifiers = group.identifiers
-    others = [item for id in sorted(identifiers) for item in related.get(id, ())]
-    assessment = assess(group.rows, others)
+    others = [item for id in sorted(identifiers) for item in beside.related.get(id, ())]
+    facts = [beside.facts[id] for id in sorted(identifiers) if id in beside.facts]
+    assessment = assess(group.rows, others, facts)
+    kevs = sorted(item.kev for item in facts if item.kev)
     lead = group.hits[0].advisory
     identity = _identity(group, lead)
     published = [item.advisory.published for item in group.hits if item.advisory.published]
@@ -380,6 +403,9 @@ def _match(subject: Subject, group: _Group, related: Mapping[str, tuple[Advisory
         summary=next((c.advisory.summary for c in group.hits if c.advisory.summary), ""),
         url=lead.url,
         published=min(published, default=""),
+        epss=max((item.epss for item in facts if item.epss), default=None),
+        kev=kevs[0] if kevs else None,
+        exploited=bool(kevs) if beside.knows_exploited else None,
     )
 
 

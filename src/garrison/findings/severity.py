@@ -2,7 +2,8 @@
 
 The order: the distribution's own rating; then a CVSS vector of the matched records, version 4
 before 3 before 2; then one of any other loaded record that shares an alias or upstream id; then
-words and bare scores that a database states without a vector. Nothing of these is `unknown`.
+one that a feed of CVEs has (NVD, CVE List); then words and bare scores that a database states
+without a vector. Nothing of these is `unknown`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from garrison.advisories import Advisory, AffectedRow, Rating
+from garrison.advisories import Advisory, AffectedRow, CveFacts, Rating
 from garrison.findings.finding import Cvss, Severity
 
 _WORDS = {
@@ -49,15 +50,20 @@ class _Vector:
         return (-self.version, -self.cvss.score, self.record, self.cvss.vector)
 
 
-def assess(rows: Sequence[AffectedRow], related: Iterable[Advisory] = ()) -> Assessment:
-    """Rate a finding made of `rows`; `related` are records that share an id with them.
+def assess(
+    rows: Sequence[AffectedRow],
+    related: Iterable[Advisory] = (),
+    facts: Iterable[CveFacts] = (),
+) -> Assessment:
+    """Rate a finding made of `rows`; `related` are records that share an id with them, `facts`
+    what feeds of CVEs say of its CVEs.
 
     A related record about several vulnerabilities says little about one of them, so it counts
     only where no more specific one has a vector.
     """
     others = _others(rows, related)
     own = _sorted(_row_vectors(rows))
-    found = own or _related_vectors(others)
+    found = own or _related_vectors(others) or _fact_vectors(facts)
     cvss = tuple(dict.fromkeys(vector.cvss for vector in found))
     if word := _distribution_word(rows):
         return Assessment(word[0], word[1], cvss)
@@ -115,6 +121,12 @@ def _related_vectors(others: list[Advisory]) -> list[_Vector]:
         if found := [vector for item in items for vector in _vectors(item.id, item.ratings)]:
             return _sorted(found)
     return []
+
+
+def _fact_vectors(facts: Iterable[CveFacts]) -> list[_Vector]:
+    found = [vector for item in facts for vector in _vectors(f"{item.source} {item.id}",
+                                                             item.ratings)]  # fmt: skip
+    return _sorted(found)
 
 
 def _subjects(advisory: Advisory) -> int:

@@ -98,8 +98,11 @@ def finding_document(finding: Finding) -> dict[str, Any]:
         "records": list(match.records),
         "summary": match.summary,
         "published": match.published or None,
-        "epss": None,
-        "kev": None,
+        "epss": match.epss.score if match.epss else None,
+        "epss_percentile": match.epss.percentile if match.epss else None,
+        "kev": match.exploited,
+        "kev_added": match.kev.added if match.kev else None,
+        "kev_due": match.kev.due or None if match.kev else None,
         "url": match.url,
         "decision": None if finding.decision is None else _decision(finding.decision),
     }

@@ -59,8 +59,15 @@ class Feed:
         return content
 
     def log(self) -> list[tuple[str, int, int]]:
-        """What was asked since the last call: path, status, bytes of the body."""
-        asked = [(item.path, item.status, item.sent) for item in self.asked]
+        """What was asked since the last call: path, status, bytes of the body.
+
+        Without questions for lists of changes where there is none.
+        """
+        asked = [
+            (item.path, item.status, item.sent)
+            for item in self.asked
+            if item.status != 404 or not item.path.endswith("/modified_id.csv")
+        ]
         self.asked.clear()
         return asked
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from garrison.advisories import Advisory, AffectedRow
+from garrison.advisories import Advisory, AffectedRow, CveFacts
 from garrison.advisories.osv import read_record
 from garrison.packages import Package
 from garrison.packages.releases import serving
@@ -18,7 +18,13 @@ class Records:
     revision = "r1"
     updated_at = "2026-11-24T12:00:00Z"
 
-    def __init__(self, *records: Json, covers: Iterable[str] = ()) -> None:
+    knows_exploited = False
+
+    def __init__(
+        self, *records: Json, covers: Iterable[str] = (), facts: Iterable[CveFacts] = ()
+    ) -> None:
+        self._facts = {item.id: item for item in facts}
+        self.knows_exploited = any(item.kev for item in self._facts.values())
         advisories = [read_record(raw(item)).advisory for item in records]
         self._live = [item for item in advisories if not item.withdrawn]
         self._covers = {*covers, *(part.ecosystem for item in advisories for part in item.affected)}
@@ -39,6 +45,9 @@ class Records:
         return {
             id: tuple(item for item in self._live if id in item.identifiers) for id in identifiers
         }
+
+    def facts(self, cves: Iterable[str]) -> Mapping[str, CveFacts]:
+        return {cve: self._facts[cve] for cve in cves if cve in self._facts}
 
 
 def package(type: str, name: str, version: str, **more: Any) -> Package:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from garrison.advisories import CveFacts, Epss, Kev, Rating
 from garrison.findings import Match, Severity, match_package
 from garrison.findings.severity import score, severity_of_score
 from tests.unit.advisories.records import Json, cvss, entry, record, until
@@ -141,3 +142,56 @@ def test_broken_vectors_are_no_rating(vector: str) -> None:
 )  # fmt: skip
 def test_bands_of_scores(points: float, severity: str) -> None:
     assert severity_of_score(points).label == severity
+
+
+def rated(*vectors: str, id: str = "CVE-2024-1", source: str = "NVD") -> CveFacts:
+    return CveFacts(id, ratings=tuple(Rating(f"CVSS_V{v[5]}", v) for v in vectors), source=source)
+
+
+def test_a_feed_of_cves_rates_what_no_record_rates() -> None:
+    [match] = match_package(deb("a", "1"), Records(debian(), facts=[rated(V30, V31)]))
+    assert (match.severity, match.severity_source) == (
+        Severity.CRITICAL,
+        "NVD CVE-2024-1 CVSS:3.1",
+    )
+    assert [item.score for item in match.cvss] == [9.8, 3.3]
+
+
+def test_a_feed_of_cves_says_nothing_where_a_record_has_a_vector() -> None:
+    ghsa = record("GHSA-x", entry("PyPI", "o", until("1")), aliases=["CVE-2024-1"],
+                  severity=cvss(V30))  # fmt: skip
+    [match] = match_package(deb("a", "1"), Records(debian(), ghsa, facts=[rated(V31)]))
+    assert match.severity_source == "GHSA-x CVSS:3.0"
+    own = debian(ecosystem_specific={"urgency": "low"})
+    [match] = match_package(deb("a", "1"), Records(own, facts=[rated(V31)]))
+    assert match.severity is Severity.LOW
+    assert [item.score for item in match.cvss] == [9.8]
+
+
+def test_a_vector_of_a_feed_outweighs_a_mere_word() -> None:
+    word = record("PYSEC-1", entry("PyPI", "a", until("2")), aliases=["CVE-2024-1"],
+                  database_specific={"severity": "LOW"})  # fmt: skip
+    [match] = match_package(package("pypi", "a", "1"), Records(word, facts=[rated(V31)]))
+    assert match.severity is Severity.CRITICAL
+    [match] = match_package(package("pypi", "a", "1"), Records(word, facts=[rated()]))
+    assert match.severity is Severity.LOW
+
+
+def test_exploitation_is_the_worst_of_what_is_known_of_its_cves() -> None:
+    two = record("GHSA-1", entry("PyPI", "a", until("2")), aliases=["CVE-2024-1", "CVE-2024-2"])
+    kev = Kev("2024-06-12", "2024-07-03", True, "a", "update")
+    facts = [
+        CveFacts("CVE-2024-1", epss=Epss(0.1, 0.5)),
+        CveFacts("CVE-2024-2", epss=Epss(0.4, 0.9), kev=kev),
+        CveFacts("CVE-2024-3", epss=Epss(0.9, 1.0)),
+    ]
+    [match] = match_package(package("pypi", "a", "1"), Records(two, facts=facts))
+    assert (match.epss, match.kev, match.exploited) == (Epss(0.4, 0.9), kev, True)
+
+
+def test_not_listed_is_said_only_where_a_catalogue_is_loaded() -> None:
+    other = CveFacts("CVE-1999-1", kev=Kev("", "", False, "", ""))
+    [match] = match_package(deb("a", "1"), Records(debian(), facts=[other]))
+    assert match.exploited is False
+    [match] = match_package(deb("a", "1"), Records(debian()))
+    assert match.exploited is None

@@ -47,6 +47,7 @@ def status(**changes: object) -> IntelStatus:
         "running": False,
         "progress": None,
         "ecosystems": (),
+        "sources": (),
         "skipped": (),
         "skipped_total": 0,
         "last_attempt_at": None,

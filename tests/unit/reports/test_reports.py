@@ -64,7 +64,10 @@ def test_document_of_a_finding() -> None:
         "summary": "It is bad",
         "published": "2024-01-01T00:00:00Z",
         "epss": None,
+        "epss_percentile": None,
         "kev": None,
+        "kev_added": None,
+        "kev_due": None,
         "url": "https://osv.dev/vulnerability/GHSA-1",
         "decision": None,
     }  # fmt: skip

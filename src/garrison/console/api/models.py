@@ -476,6 +476,16 @@ class EcosystemOut(Out):
     updated_at: str
 
 
+class SourceOut(Out):
+    """What is loaded beside advisories: `EPSS`, `KEV`, `CVE`. version: its publisher's word."""
+
+    name: str
+    records: int
+    skipped: int
+    version: str
+    updated_at: str
+
+
 class SkippedRecordOut(Out):
     ecosystem: str
     id: str
@@ -491,6 +501,7 @@ class IntelOut(Out):
     running: bool
     progress: ProgressOut | None
     ecosystems: list[EcosystemOut]
+    sources: list[SourceOut]
     skipped: list[SkippedRecordOut] = Field(description="At most 100 of `skipped_total`")
     skipped_total: int
     last_attempt_at: datetime | None

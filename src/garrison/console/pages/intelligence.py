@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 PATH = "/manage/system/intelligence"
 PATIENCE = 5
+_WHAT = {
+    "EPSS": "how likely exploitation is within 30 days",
+    "KEV": "vulnerabilities known to be exploited",
+    "CVE": "ratings, for findings that no advisory rates",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,18 @@ class EcosystemLine:
     records: int
     withdrawn: int
     skipped: int
+    updated_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLine:
+    """What is loaded beside advisories. what: what it is for."""
+
+    name: str
+    what: str
+    records: int
+    skipped: int
+    version: str
     updated_at: datetime | None
 
 
@@ -69,6 +86,7 @@ class IntelligencePage:
     matching: int
     records: int
     ecosystems: tuple[EcosystemLine, ...]
+    sources: tuple[SourceLine, ...]
     skipped: tuple[SkippedLine, ...]
     skipped_total: int
     last_attempt_at: datetime | None
@@ -143,6 +161,10 @@ def intelligence_page(
         ecosystems=tuple(
             EcosystemLine(e.name, e.records, e.withdrawn, e.skipped, moment(e.updated_at))
             for e in status.ecosystems
+        ),
+        sources=tuple(
+            SourceLine(s.name, _WHAT[s.name], s.records, s.skipped, s.version, moment(s.updated_at))
+            for s in status.sources
         ),
         skipped=tuple(
             SkippedLine(s.ecosystem, s.id, text.sentence(s.reason)) for s in status.skipped
