@@ -19,7 +19,7 @@ from garrison.database.page import Page
 from garrison.database.scans import ScanRow, ScanState
 from garrison.errors import InvalidSettingError
 from garrison.findings import Match, match_packages, subject_of
-from garrison.findings.match import ecosystem_of
+from garrison.findings.match import ecosystem_of, module_of
 from garrison.images import BadReferenceError, ImageReference
 from garrison.packages import Inventory, Package
 
@@ -158,6 +158,7 @@ def identity(package: Package) -> tuple[str, ...]:
         package.distro,
         package.source,
         package.source_version,
+        module_of(package),
     )
 
 

@@ -118,9 +118,7 @@ def subject_of(package: Package) -> Subject | None:
     if package.type in _DISTRIBUTIONS:
         ecosystem = ecosystem_of(package)
         if ecosystem.partition(":")[0] in _BY_BINARY:
-            found = _MODULE_OF_PURL.search(package.purl)
-            module = f"{found[1]}:{found[2]}" if found else ""
-            return Subject(ecosystem, package.name, package.version, module)
+            return Subject(ecosystem, package.name, package.version, module_of(package))
         name, version = package.source or package.name, package.source_version or package.version
         return Subject(ecosystem, name, version)
     if package.position == "owned":
@@ -131,6 +129,12 @@ def subject_of(package: Package) -> Subject | None:
     if package.type == "golang" and full in {"stdlib", "toolchain"}:
         version = from_go_toolchain(version)
     return Subject(ecosystem, normalize_name(ecosystem, full), version)
+
+
+def module_of(package: Package) -> str:
+    """Module and stream of a modular rpm (`nodejs:18`), or empty: its package URL says it."""
+    found = _MODULE_OF_PURL.search(package.purl) if package.type == "rpm" else None
+    return f"{found[1]}:{found[2]}" if found else ""
 
 
 def match_package(package: Package, lookup: Lookup) -> tuple[Match, ...]:
