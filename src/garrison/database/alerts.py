@@ -243,6 +243,7 @@ def fresh(c: Connection, profile: AlertProfileRow, image_id: int) -> tuple[Findi
         .where(
             image_layer.c.image_id == image_id,
             advisory_match.c.severity >= int(profile.threshold),
+            matches.counts(),
             ~told,
         )
         .order_by(

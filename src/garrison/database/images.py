@@ -45,24 +45,30 @@ from garrison.packages.package import Inventory, Layer, OperatingSystem, Package
 
 ImageSort: TypeAlias = Literal["severity", "reference", "scanned"]
 
-COUNTERS = ("critical", "high", "medium", "low", "unknown", "fixable")
+COUNTERS = ("critical", "high", "medium", "low", "unknown", "fixable", "exploited", "waived")
 """Columns of image_stat, the fields of Counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
     """package_ids: every package in the image. new_packages: those the fleet had not seen before
-    this transaction; match them in the same one, with `matches.put`.
+    this transaction; match them in the same one, with `matches.put`. renamed: images that its
+    reference named until now; count them too, since waivers go by reference.
     """
 
     image_id: int
     package_ids: tuple[int, ...]
     new_packages: tuple[tuple[int, Package], ...]
+    renamed: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Findings of an image by severity; fixable: how many of them have a fixed version."""
+    """Findings of an image by severity, without waived ones.
+
+    fixable: how many of them have a fixed version; exploited: how many are known to be exploited;
+    waived: how many there are beside them.
+    """
 
     critical: int = 0
     high: int = 0
@@ -70,6 +76,8 @@ class Counts:
     low: int = 0
     unknown: int = 0
     fixable: int = 0
+    exploited: int = 0
+    waived: int = 0
 
     @property
     def total(self) -> int:
@@ -166,6 +174,7 @@ class ImageQuery:
     """search: part of a reference, or the beginning of a digest.
 
     min_severity: only images with a finding at or above it. fixable: with one that has a fix.
+    exploited: with one that is known to be exploited.
     advisory: id or alias; package: exact name, with its scope or without.
     sort: `severity` and `scanned` descend.
     """
@@ -176,6 +185,7 @@ class ImageQuery:
     sort: ImageSort = "severity"
     min_severity: Severity | None = None
     fixable: bool = False
+    exploited: bool = False
     advisory: str = ""
     package: str = ""
 
@@ -209,11 +219,12 @@ def store(
         for place in found.places
     ]
     _store_layers(c, image_id, links)
-    _store_reference(c, inventory.reference, image_id, now)
+    renamed = _store_reference(c, inventory.reference, image_id, now)
     return StoredImage(
         image_id,
         tuple(sorted(package_ids.values())),
         tuple(sorted((package_ids[k], content.as_package(found.packages[k])) for k in added)),
+        renamed,
     )
 
 
@@ -283,9 +294,12 @@ def _store_layers(
     bulk.insert_rows(c, image_layer, names, [(image_id, *link) for link in links])
 
 
-def _store_reference(c: Connection, reference: str, image_id: int, now: datetime) -> None:
+def _store_reference(
+    c: Connection, reference: str, image_id: int, now: datetime
+) -> tuple[int, ...]:
+    """Ids of the images that the reference named until now."""
     name = clean(reference)
-    c.execute(
+    moved = c.execute(
         update(image_ref)
         .where(
             image_ref.c.reference == name,
@@ -293,13 +307,16 @@ def _store_reference(c: Connection, reference: str, image_id: int, now: datetime
             image_ref.c.moved_at.is_(None),
         )
         .values(moved_at=now)
-    )
+        .returning(image_ref.c.image_id)
+    ).scalars()
+    renamed = tuple(sorted(moved))
     changes = {"last_seen": now, "moved_at": None}
     c.execute(
         upsert(c, image_ref, ["reference", "image_id"], changes).values(
             reference=name, image_id=image_id, first_seen=now, **changes
         )
     )
+    return renamed
 
 
 def count(c: Connection) -> int:
@@ -448,6 +465,8 @@ def _conditions(query: ImageQuery) -> Iterator[ColumnElement[bool]]:
         yield or_(*(level > 0 for level in levels))
     if query.fixable:
         yield image_stat.c.fixable > 0
+    if query.exploited:
+        yield image_stat.c.exploited > 0
     if query.package:
         yield image.c.id.in_(holding(content.package_named(query.package)))
     if query.advisory:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -13,12 +13,16 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Connection,
+    Integer,
     Row,
     Select,
+    and_,
     bindparam,
     case,
+    cast,
     delete,
     exists,
+    false,
     func,
     literal,
     or_,
@@ -28,13 +32,15 @@ from sqlalchemy import (
     union_all,
 )
 
-from garrison.database import bulk, catalogue, content
+from garrison.advisories.facts import Epss, Kev
+from garrison.database import bulk, catalogue, content, waivers
 from garrison.database.dialect import dialect_insert, is_postgresql
 from garrison.database.images import COUNTERS
 from garrison.database.page import Keyset, Page
 from garrison.database.tables import (
     advisory_match,
     evaluation,
+    exploitation,
     image,
     image_layer,
     image_stat,
@@ -42,9 +48,11 @@ from garrison.database.tables import (
     match_alias,
     package,
     set_package,
+    waived,
+    waiver,
 )
 from garrison.database.types import clean, clean_json
-from garrison.findings.finding import Cvss, Finding, Match, Severity
+from garrison.findings.finding import Cvss, Decision, Finding, Match, Severity
 from garrison.packages.package import Package
 
 
@@ -59,12 +67,25 @@ class FindingRow:
     finding: Finding
 
 
+class Exploited(NamedTuple):
+    """What is noted of exploitation. kev: None while no catalogue is loaded."""
+
+    epss: float | None
+    percentile: float | None
+    kev: bool | None
+    kev_added: str
+    kev_due: str
+
+
 @dataclass(frozen=True, slots=True)
 class FindingQuery:
     """image_id: of one image; None: of the whole fleet. severities: only these, empty: all.
 
     package: exact name, with its scope or without. advisory: id or alias.
-    fixable: only those with a fixed version.
+    fixable: only those with a fixed version. kev: only those known to be exploited (False: only
+    those known not to be). min_epss: only those with such a score at least.
+    waived: only those that a waiver covers (True), that none does (False), or all (None).
+    ranked: in the order of `findings.ranking`; only for one image, since all are put in order.
     """
 
     image_id: int | None = None
@@ -73,6 +94,10 @@ class FindingQuery:
     package: str = ""
     advisory: str = ""
     fixable: bool = False
+    kev: bool | None = None
+    min_epss: float | None = None
+    waived: bool | None = False
+    ranked: bool = False
     limit: int = 50
     cursor: str | None = None
 
@@ -179,6 +204,7 @@ def put(c: Connection, revision: str, matches: Mapping[int, Sequence[Match]]) ->
     bulk.insert_rows(c, advisory_match, _Encoded._fields[:5], [row[:5] for row in rows])
     aliases = [(alias, row.package_id, row.advisory) for row in rows for alias in row.names]
     bulk.insert_rows(c, match_alias, ("alias", "package_id", "advisory"), aliases)
+    write_exploitation(c, [match for i in sorted(matches) for match in matches[i]])
     bulk.insert_rows(
         c,
         evaluation,
@@ -190,16 +216,68 @@ def put(c: Connection, revision: str, matches: Mapping[int, Sequence[Match]]) ->
     return frozenset(changed)
 
 
+def write_exploitation(c: Connection, known: Iterable[Match]) -> None:
+    """Keep what is known of exploitation of these matches, by their id."""
+    rows = {}
+    for match in known:
+        kev = match.kev
+        epss = match.epss
+        rows[clean(match.id)] = (
+            clean(match.id),
+            epss.score if epss else None,
+            epss.percentile if epss else None,
+            match.exploited,
+            clean(kev.added) if kev else "",
+            clean(kev.due) if kev else "",
+            bool(kev and kev.ransomware),
+        )
+    columns = tuple(column.name for column in exploitation.c)
+    changes = ", ".join(f"{name} = excluded.{name}" for name in columns[1:])
+    bulk.insert_rows(
+        c,
+        exploitation,
+        columns,
+        [rows[name] for name in sorted(rows)],
+        conflict=f"(advisory) DO UPDATE SET {changes}",
+    )
+
+
+def exploitable(c: Connection) -> dict[str, tuple[tuple[str, ...], Exploited]]:
+    """Per id of a match: its other names, and what is noted of exploitation."""
+    names: dict[str, list[str]] = {}
+    aliases = select(match_alias.c.advisory, match_alias.c.alias).distinct()
+    for row in c.execute(aliases.where(match_alias.c.alias.startswith("CVE-"))):
+        names.setdefault(row.advisory, []).append(row.alias)
+    return {
+        row.advisory: (
+            tuple(sorted(names.get(row.advisory, ()))),
+            Exploited(row.epss, row.percentile, row.kev, row.kev_added, row.kev_due),
+        )
+        for row in c.execute(select(exploitation))
+    }
+
+
+def with_advisories(c: Connection, advisories: Iterable[str]) -> frozenset[int]:
+    """Ids of the packages that match any of these."""
+    found: set[int] = set()
+    for chunk in bulk.chunks(sorted(set(advisories))):
+        statement = select(advisory_match.c.package_id).where(advisory_match.c.advisory.in_(chunk))
+        found.update(c.execute(statement).scalars())
+    return frozenset(found)
+
+
 def recount(c: Connection, image_ids: Iterable[int] | None = None) -> None:
     """Bring the counters of these images up to date; None: of all."""
     statement = _recount(is_postgresql(c), everything=image_ids is None)
     if image_ids is None:
         _hold(c, true())
         c.execute(statement)
+        waivers.apply(c, None)
         return
     for chunk in bulk.chunks(sorted(set(image_ids))):
         _hold(c, image_stat.c.image_id.in_(chunk))
         c.execute(statement, {"image_ids": chunk})
+        waivers.apply(c, chunk)
 
 
 def _hold(c: Connection, condition: ColumnElement[bool]) -> None:
@@ -215,6 +293,10 @@ def findings(c: Connection, query: FindingQuery) -> Page[FindingRow]:
     One for each advisory, package URL and path of an image.
     """
     statement = derived().where(*_conditions(query))
+    if query.ranked:
+        if query.image_id is None:
+            raise ValueError("only the findings of one image are put in order")
+        return _RANKED.fetch(c, statement, limit=query.limit, cursor=query.cursor, make=finding_row)
     if query.cursor is not None:
         # Implied by the cursor; stated over one table, so that its index is entered there.
         severity, name, *_ = _ORDER.values(query.cursor)
@@ -272,6 +354,15 @@ def derived() -> Select[Any]:
             advisory_match.c.severity,
             advisory_match.c.fixed_in,
             advisory_match.c.detail,
+            exploitation.c.epss,
+            exploitation.c.percentile,
+            exploitation.c.kev,
+            exploitation.c.kev_added,
+            exploitation.c.kev_due,
+            exploitation.c.ransomware,
+            waiver.c.id.label("waiver_id"),
+            waiver.c.reason.label("waiver_reason"),
+            waiver.c.expires_at.label("waiver_expires_at"),
         )
         .select_from(advisory_match)
         .join(package, package.c.id == advisory_match.c.package_id)
@@ -279,8 +370,23 @@ def derived() -> Select[Any]:
         .join(image_layer, image_layer.c.set_id == set_package.c.set_id)
         .join(image, image.c.id == image_layer.c.image_id)
         .outerjoin(layer, layer.c.id == image_layer.c.layer_id)
+        .outerjoin(exploitation, exploitation.c.advisory == advisory_match.c.advisory)
+        .outerjoin(
+            waived,
+            and_(
+                waived.c.image_id == image_layer.c.image_id,
+                waived.c.package_id == advisory_match.c.package_id,
+                waived.c.advisory == advisory_match.c.advisory,
+            ),
+        )
+        .outerjoin(waiver, waiver.c.id == waived.c.waiver_id)
         .where(set_package.c.counted)
     )
+
+
+def counts() -> ColumnElement[bool]:
+    """Of `derived`: findings that no waiver covers."""
+    return waived.c.waiver_id.is_(None)
 
 
 def finding_row(row: Row[Any]) -> FindingRow:
@@ -289,9 +395,47 @@ def finding_row(row: Row[Any]) -> FindingRow:
         row.image_digest,
         row.reference,
         row.package_id,
-        Finding(content.located(row), _match(row)),
+        Finding(content.located(row), _with_exploitation(_match(row), row), _decision(row)),
     )
 
+
+def _with_exploitation(match: Match, row: Row[Any]) -> Match:
+    return replace(
+        match,
+        epss=None if row.epss is None else Epss(row.epss, row.percentile),
+        kev=Kev(row.kev_added, row.kev_due, row.ransomware, "", "") if row.kev else None,
+        exploited=row.kev,
+    )
+
+
+def _decision(row: Row[Any]) -> Decision | None:
+    if row.waiver_id is None:
+        return None
+    return Decision(
+        "waiver",
+        "accepted",
+        reason=row.waiver_reason,
+        source=row.waiver_id,
+        expires=row.waiver_expires_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    )
+
+
+# As findings.ranking has it; scores as whole numbers, which a cursor keeps exactly.
+_RANKED = Keyset(
+    "findings.ranked",
+    [
+        advisory_match.c.severity,
+        case((exploitation.c.kev.is_(true()), 1), else_=0),
+        func.coalesce(cast(func.round(exploitation.c.epss * 100000), Integer), -1),
+        case((advisory_match.c.fixed_in != "", 1), else_=0),
+        advisory_match.c.advisory,
+        advisory_match.c.package_id,
+        image_layer.c.position,
+        set_package.c.n,
+    ],
+    [int, int, int, int, str, int, int, int],
+    descending=True,
+)
 
 _ORDER = Keyset(
     "findings",
@@ -321,6 +465,12 @@ def _conditions(query: FindingQuery) -> Iterator[ColumnElement[bool]]:
         yield content.advisory_named(query.advisory)
     if query.fixable:
         yield advisory_match.c.fixed_in != ""
+    if query.kev is not None:
+        yield exploitation.c.kev.is_(true() if query.kev else false())
+    if query.min_epss is not None:
+        yield exploitation.c.epss >= query.min_epss
+    if query.waived is not None:
+        yield waived.c.waiver_id.is_not(None) if query.waived else counts()
 
 
 class _Encoded(NamedTuple):
@@ -431,6 +581,8 @@ def _matched_in_sets(inside: ColumnElement[bool]) -> Select[Any]:
             set_package.c.set_id,
             *(count(advisory_match.c.severity == int(s), s.label) for s in _BY_SEVERITY),
             count(advisory_match.c.fixed_in != "", "fixable"),
+            count(exploitation.c.kev.is_(true()), "exploited"),
+            literal(0).label("waived"),
             literal(0).label("pending"),
         )
         .join_from(
@@ -438,6 +590,7 @@ def _matched_in_sets(inside: ColumnElement[bool]) -> Select[Any]:
             set_package,
             set_package.c.package_id == advisory_match.c.package_id,
         )
+        .outerjoin(exploitation, exploitation.c.advisory == advisory_match.c.advisory)
         .where(set_package.c.counted, inside)
         .group_by(set_package.c.set_id)
     )
@@ -477,7 +630,7 @@ def _affected(c: Connection, named: str) -> tuple[AffectedPackage, ...]:
         .join(package, package.c.id == advisory_match.c.package_id)
         .join(set_package, set_package.c.package_id == package.c.id)
         .join(image_layer, image_layer.c.set_id == set_package.c.set_id)
-        .where(advisory_match.c.advisory == named, set_package.c.counted)
+        .where(advisory_match.c.advisory == named, set_package.c.counted, ~_covered())
         .group_by(*(column for column in package.c), advisory_match.c.fixed_in)
         .order_by(package.c.name, package.c.id)
         .limit(AFFECTED_LIMIT)
@@ -494,9 +647,18 @@ def _affected_images(c: Connection, named: str) -> int:
         .select_from(advisory_match)
         .join(set_package, set_package.c.package_id == advisory_match.c.package_id)
         .join(image_layer, image_layer.c.set_id == set_package.c.set_id)
-        .where(advisory_match.c.advisory == named, set_package.c.counted)
+        .where(advisory_match.c.advisory == named, set_package.c.counted, ~_covered())
     )
     return c.execute(statement).scalar_one()
+
+
+def _covered() -> ColumnElement[bool]:
+    """Whether a waiver covers the match in the image of the statement around it."""
+    return exists().where(
+        waived.c.image_id == image_layer.c.image_id,
+        waived.c.package_id == advisory_match.c.package_id,
+        waived.c.advisory == advisory_match.c.advisory,
+    )
 
 
 def _match(row: Row[Any]) -> Match:

@@ -303,7 +303,60 @@ match_alias = Table(
     sqlite_with_rowid=False,
 )
 
-# Findings by severity; fixable: those with a fixed version; pending: packages not matched yet.
+# What is known of exploitation, by the id that matches have. It changes daily and matches nothing,
+# so it is joined when somebody asks. kev: whether it is in the catalogue; null: none is loaded.
+exploitation = Table(
+    "exploitation",
+    metadata,
+    Column("advisory", String, primary_key=True),
+    Column("epss", Float),
+    Column("percentile", Float),
+    Column("kev", Boolean),
+    Column("kev_added", String, nullable=False),
+    Column("kev_due", String, nullable=False),
+    Column("ransomware", Boolean, nullable=False),
+)
+
+# Findings that somebody accepts. The patterns stand beside them as LIKE reads them. in_force: taken
+# back when it is ended, or by the Console's clock when it expires; what is waived follows from it.
+waiver = Table(
+    "waiver",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("advisory", String, nullable=False),
+    Column("package", String, nullable=False),
+    Column("package_like", String, nullable=False),
+    Column("image", String, nullable=False),
+    Column("image_like", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("created_by", String, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("in_force", Boolean, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("ended_by", String, nullable=False),
+    Index(None, "in_force", "expires_at"),
+)
+
+# Which findings the waivers in force cover: found anew with every count of the image.
+waived = Table(
+    "waived",
+    metadata,
+    Column(
+        "image_id",
+        ForeignKey("image.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("package_id", ForeignKey("package.id"), primary_key=True, autoincrement=False),
+    Column("advisory", String, primary_key=True),
+    Column("waiver_id", ForeignKey("waiver.id"), nullable=False),
+    Index(None, "waiver_id"),
+    sqlite_with_rowid=False,
+)
+
+# Findings by severity, without waived ones; fixable: those with a fixed version; exploited: those
+# known to be; waived: how many are; pending: packages not matched yet.
 image_stat = Table(
     "image_stat",
     metadata,
@@ -319,6 +372,8 @@ image_stat = Table(
     Column("low", Integer, nullable=False),
     Column("unknown", Integer, nullable=False),
     Column("fixable", Integer, nullable=False),
+    Column("exploited", Integer, nullable=False, server_default="0"),
+    Column("waived", Integer, nullable=False, server_default="0"),
     Column("pending", Integer, nullable=False),
     Index(
         "ix_image_stat_severity",
@@ -471,11 +526,13 @@ contact = Table(
 )
 
 # One row. matched_revision: the advisories that every package has been matched with.
+# exploitation: the scores and catalogue that are in the table of that name.
 intel = Table(
     "intel",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("matched_revision", String, nullable=False),
+    Column("exploitation", String, nullable=False, server_default=""),
     Column("running_until", UtcDateTime),
     Column("done", Id, nullable=False),
     Column("total", Id, nullable=False),
