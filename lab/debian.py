@@ -51,6 +51,11 @@ PACKAGES = (
     Package("krb5-kdc", ("krb5kdc",)),
     Package("krb5-user", ("kinit",)),
     Package("libkrb5-dev", ("krb5-config",)),
+    Package("libcommons-io-java", ("/usr/share/maven-repo/commons-io/commons-io/*/*.jar",)),
+    Package(
+        "libcommons-lang3-java",
+        ("/usr/share/maven-repo/org/apache/commons/commons-lang3/*/*.jar",),
+    ),
     Package("node-semver", ("semver",)),
     Package("nodejs", ("node", "nodejs")),
     Package("npm", ("npm",)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from garrison.images import FileError, Sieve
-from garrison.packages.readers import executable, rpm
+from garrison.packages.readers import executable, java, rpm
 from garrison.packages.readers.apk import read_installed
 from garrison.packages.readers.dpkg import read_list, read_md5sums, read_status
 from garrison.packages.readers.npm import read_package_json
@@ -37,6 +37,7 @@ class PackageFiles:
         b"/Packages.db",
         b"/Packages",
         b"/ALPM_DB_VERSION",
+        *(ending.encode() for ending in java.ENDINGS),
     )
     infix = b"/dpkg/status.d/"
     magics = executable.MAGICS
@@ -44,7 +45,7 @@ class PackageFiles:
 
     def accepts(self, path: str) -> bool:
         """Whether a reader is for `path`."""
-        return _reader(path) is not None
+        return _reader(path) is not None or java.is_archive(path)
 
     def read(self, path: str, data: bytes) -> object | None:
         """The facts in the file. Raises FileError."""
@@ -52,7 +53,9 @@ class PackageFiles:
         return reader(data) if reader else None
 
     def sieve(self, path: str, size: int) -> Sieve | None:
-        """How to read what is not read whole: any file that begins as a program does."""
+        """How to read Java archives, and any other file that begins as a program does."""
+        if java.is_archive(path):
+            return java.JavaSieve(path, size)
         return None if _reader(path) else executable.ExecutableSieve(size)
 
 

@@ -17,6 +17,8 @@ _ENDINGS = (
     ".war",
     ".ear",
     ".par",
+    ".hpi",
+    ".jpi",
 )
 _PROGRAM_FOLDERS = ("usr/lib/", "usr/libexec/", "usr/local/", "opt/")
 _OTHER_FOLDERS = ("usr/lib/locale/", "usr/lib/python", "usr/lib/modules/", "usr/lib/firmware/")
