@@ -63,6 +63,7 @@ PACKAGES = (
     Package("nftables", ("nft",)),
     Package("postgresql", ("/usr/lib/postgresql/*/bin/initdb",)),
     Package("rpm", ("rpmbuild",)),
+    Package("ruby", ("gem",)),
     Package("squid-openssl", ("/usr/lib/squid/security_file_certgen",)),
     Package("tinyproxy-bin", ("tinyproxy",)),
     Package("util-linux", ("setpriv",)),

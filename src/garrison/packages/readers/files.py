@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from garrison.images import FileError, Sieve
-from garrison.packages.readers import executable, java, rpm
+from garrison.packages.readers import executable, gems, java, rpm
 from garrison.packages.readers.apk import read_installed
 from garrison.packages.readers.dpkg import read_list, read_md5sums, read_status
 from garrison.packages.readers.npm import read_package_json
@@ -29,6 +29,7 @@ class PackageFiles:
         b"/PKG-INFO",
         b".egg-info",
         b".list",
+        b".gemspec",
         b"os-release",
         b"/dpkg/status",
         b"/db/installed",
@@ -84,6 +85,8 @@ def _reader(path: str) -> Callable[[bytes], object | None] | None:
         return read_metadata
     if _STATUS_D in path:
         return read_md5sums if base.endswith(".md5sums") else read_status
+    if base.endswith(".gemspec"):
+        return gems.read_gemspec if gems.is_installed(folder) else None
     if base.endswith(".list"):
         return read_list if folder.endswith("/dpkg/info") else None
     if base == "os-release":
