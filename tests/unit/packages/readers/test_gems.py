@@ -15,8 +15,6 @@ from garrison.packages.readers import PackageFiles, assemble
 from garrison.packages.readers.facts import Contents
 from garrison.packages.readers.gems import is_installed, read_gemspec
 
-PLACES = ("usr/lib/ruby", "usr/share/rubygems-integration", "var/lib/gems")
-
 
 @pytest.mark.skipif(shutil.which("gem") is None, reason="no ruby")
 def test_gems_as_gem_lists_them(tmp_path: Path) -> None:
@@ -30,8 +28,11 @@ def test_gems_as_gem_lists_them(tmp_path: Path) -> None:
         for version in versions.split(", ")
     }
     assert len(expected) > 50
-    for place in PLACES:
-        source = Path("/", place)
+    places = subprocess.run(
+        ["gem", "environment", "gempath"], capture_output=True, text=True, check=True
+    ).stdout
+    for place in places.strip().split(":"):
+        source = Path(place)
         if source.is_dir():
             for file in source.rglob("*.gemspec"):
                 copy = tmp_path / file.relative_to("/")
