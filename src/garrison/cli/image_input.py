@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MAX_FILE = 4 << 20
 """Bytes of a CA file or a password."""
 TIMEOUT = 3600.0
-_LOCAL = ("oci:", "docker-archive:", "rootfs:", "docker:")
+_LOCAL = ("oci:", "docker-archive:", "rootfs:", "dir:", "docker:")
 _SBOM = "sbom:"
 _WAIT = 30.0
 """Seconds of one wait for the network, of a scan that may take longer."""
@@ -34,8 +34,8 @@ Image = Annotated[
     str,
     typer.Argument(
         metavar="IMAGE",
-        help="debian:12, or oci:DIR, docker-archive:FILE, rootfs:DIR, docker:NAME (local "
-        "engine), sbom:FILE.",
+        help="debian:12, or oci:DIR, docker-archive:FILE, rootfs:DIR, dir:DIR (a project), "
+        "docker:NAME (local engine), sbom:FILE.",
     ),
 ]
 Platform = Annotated[str, typer.Option(help="For example linux/arm64; else this machine's.")]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from garrison.advisories import AdvisoryStore
 
 _PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?")
-_LOCAL = ("oci:", "docker-archive:", "rootfs:")
+_LOCAL = ("oci:", "docker-archive:", "rootfs:", "dir:")
 _log = structlog.get_logger(__name__)
 
 

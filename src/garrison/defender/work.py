@@ -67,7 +67,7 @@ class ResultTooLargeError(GarrisonError):
         )
 
 
-_FILES = ("oci:", "docker-archive:", "rootfs:")
+_FILES = ("oci:", "docker-archive:", "rootfs:", "dir:")
 
 
 def read_image(

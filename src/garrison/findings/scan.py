@@ -54,7 +54,11 @@ def read_image(
     if cache is not None and (known := cache.image(identity)) is not None:
         return replace(known, reference=source.reference, duration=clock() - began)
     content = source.read(
-        PackageFiles(), threads=threads, progress=progress, seconds=seconds, cache=cache
+        PackageFiles(lock_files=source.reference.startswith("dir:")),
+        threads=threads,
+        progress=progress,
+        seconds=seconds,
+        cache=cache,
     )
     if progress is not None:
         progress(0, 0, "packages")

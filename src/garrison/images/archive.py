@@ -19,8 +19,6 @@ from garrison.images.stream import Guard
 
 REF_NAME = "org.opencontainers.image.ref.name"
 CONTAINERD_NAME = "io.containerd.image.name"
-_NOT_FILES = frozenset({"proc", "sys", "dev"})
-"""Folders at the top of a running system that hold no files of it."""
 _CHUNK = 1 << 20
 
 
@@ -161,9 +159,13 @@ class RootfsSource:
         if not folder.is_dir():
             raise NotFoundError(f"{folder} is not a folder")
 
+    kind = "rootfs"
+    _left_out = frozenset({"proc", "sys", "dev"})
+    """Folders at the top of a running system that hold no files of it."""
+
     @property
     def reference(self) -> str:
-        return f"rootfs:{self._folder}"
+        return f"{self.kind}:{self._folder}"
 
     def identify(self) -> str:
         return ""
@@ -177,15 +179,24 @@ class RootfsSource:
         seconds: float = limits.MAX_SECONDS,
         cache: LayerCache | None = None,
     ) -> ImageContent:
-        content = _walk_folder(self._folder, wanted, Guard(seconds))
+        content = _walk_folder(self._folder, wanted, Guard(seconds), self._left_out)
         return ImageContent(
             self.reference, "", str(Platform.of_this_node()), (LayerInfo("", "", 0),), (content,)
         )
 
 
-def _walk_folder(root: Path, wanted: Wanted, guard: Guard) -> LayerContent:
+class DirectorySource(RootfsSource):
+    """`dir:DIR`: a folder with somebody's project in it."""
+
+    kind = "dir"
+    _left_out = frozenset({".git"})
+
+
+def _walk_folder(
+    root: Path, wanted: Wanted, guard: Guard, left_out: frozenset[str]
+) -> LayerContent:
     content = LayerContent()
-    for folder, path, entry in _scan(root, guard, content):
+    for folder, path, entry in _scan(root, guard, content, left_out):
         name = path.encode("utf-8", "surrogateescape")
         content.entries += 1
         if content.entries > limits.MAX_ENTRIES:
@@ -208,7 +219,7 @@ def _walk_folder(root: Path, wanted: Wanted, guard: Guard) -> LayerContent:
 
 
 def _scan(
-    root: Path, guard: Guard, content: LayerContent
+    root: Path, guard: Guard, content: LayerContent, left_out: frozenset[str]
 ) -> Iterator[tuple[str, str, os.DirEntry[str]]]:
     """Every entry below `root` that is not a folder: its folder, its path in the image, itself."""
     waiting = [(os.fspath(root), "")]
@@ -224,7 +235,7 @@ def _scan(
             path = f"{prefix}/{entry.name}" if prefix else entry.name
             if not entry.is_dir(follow_symlinks=False):
                 yield folder, path, entry
-            elif path not in _NOT_FILES:
+            elif path not in left_out:
                 waiting.append((entry.path, path))
 
 

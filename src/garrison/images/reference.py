@@ -160,7 +160,7 @@ def _check_name(text: str, domain: str, repository: str) -> None:
         raise BadReferenceError(
             f"{shown} is not an image reference: bad registry {domain[:160]!r}",
             "Write REGISTRY[:PORT]/REPOSITORY[:TAG], or oci:DIR, docker-archive:FILE, "
-            "rootfs:DIR or docker:NAME.",
+            "rootfs:DIR, dir:DIR or docker:NAME.",
         )
     if not _REPOSITORY.fullmatch(repository):
         upper = repository != repository.lower()

@@ -63,8 +63,8 @@ def open_image(
     engine: Path = ENGINE_SOCKET,
     observer: Callable[[ConnectionRecord], None] | None = None,
 ) -> ImageSource:
-    """What `text` names: `oci:DIR`, `docker-archive:FILE`, `rootfs:DIR`, `docker:NAME`, or an
-    image in a registry.
+    """What `text` names: `oci:DIR`, `docker-archive:FILE`, `rootfs:DIR`, `dir:DIR`,
+    `docker:NAME`, or an image in a registry.
 
     Opens nothing yet but looks at folders. platform: `linux/arm64`; empty for this node's.
     timeout: seconds of each wait for the network. engine: the socket of the local engine.
@@ -76,12 +76,14 @@ def open_image(
     """
     wanted = Platform.parse(platform) if platform else None
     kind, colon, rest = text.partition(":")
-    if colon and not rest and kind in ("oci", "docker-archive", "rootfs", "docker"):
+    if colon and not rest and kind in ("oci", "docker-archive", "rootfs", "dir", "docker"):
         raise BadReferenceError(f"{text!r} names nothing after the colon")
-    if colon and kind in ("oci", "rootfs"):
-        from garrison.images.archive import LayoutSource, RootfsSource
+    if colon and kind in ("oci", "rootfs", "dir"):
+        from garrison.images.archive import DirectorySource, LayoutSource, RootfsSource
 
-        return LayoutSource(rest, wanted) if kind == "oci" else RootfsSource(Path(rest))
+        if kind == "oci":
+            return LayoutSource(rest, wanted)
+        return RootfsSource(Path(rest)) if kind == "rootfs" else DirectorySource(Path(rest))
     if colon and kind == "docker-archive":
         from garrison.images.saved import ArchiveSource
 

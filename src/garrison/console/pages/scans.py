@@ -240,7 +240,9 @@ def registry_url(reference: str) -> str:
     """Where the registry of a reference answers, or empty when no registry is asked."""
     from garrison.images import ImageReference
 
-    if not reference or reference.startswith(("oci:", "docker-archive:", "rootfs:", "docker:")):
+    if not reference or reference.startswith(
+        ("oci:", "docker-archive:", "rootfs:", "dir:", "docker:")
+    ):
         return ""
     try:
         host = ImageReference.parse(reference).registry

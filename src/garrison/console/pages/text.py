@@ -136,7 +136,7 @@ class ImageName:
 
 def image_name(reference: str) -> ImageName:
     """Cut `registry.test/pay/checkout:4.12.0` at the places a reader looks for."""
-    if reference.startswith(("oci:", "docker-archive:", "rootfs:", "docker:")):
+    if reference.startswith(("oci:", "docker-archive:", "rootfs:", "dir:", "docker:")):
         kind, _, rest = reference.partition(":")
         return ImageName(f"{kind}:", rest, "")
     rest, at, pinned = reference.partition("@")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -61,11 +62,15 @@ class _Assembly:
         self._dpkg()
         self._apk()
         self._rpm()
+        superseded = self._superseded()
         for path, entry in self.view.files.items():
+            if path in superseded:
+                continue
             if isinstance(entry.facts, Named):
                 self.packages.append(self._named(path, entry, entry.facts))
             elif isinstance(entry.facts, Contents):
                 self._contents(path, entry, entry.facts)
+        self._drop_locked()
         self.packages.sort(key=lambda p: (p.type, p.namespace, p.name, p.version, p.path))
         skipped = list(self._skipped())
         unreadable = [s.path for s in skipped if is_database(s.path) or is_database_folder(s.path)]
@@ -171,6 +176,28 @@ class _Assembly:
             diff_id=layer.diff_id,
         )
 
+    def _superseded(self) -> set[str]:
+        """Files that say nothing more than another one beside them."""
+        return {
+            os.path.join(os.path.dirname(path), name)
+            for path, entry in self.view.files.items()
+            if isinstance(entry.facts, Contents)
+            for name in entry.facts.supersedes
+        }
+
+    def _drop_locked(self) -> None:
+        """A package that is installed below the lock file that names it is listed there alone."""
+        locked = {
+            (os.path.dirname(p.path), p.purl) for p in self.packages if p.position == "locked"
+        }
+        if locked:
+            self.packages = [
+                p
+                for p in self.packages
+                if p.position in ("locked", "owned")
+                or not any((folder, p.purl) in locked for folder in _folders(p.path))
+            ]
+
     def _contents(self, path: str, entry: Entry, facts: Contents) -> None:
         owner = self._owner(path)
         since = _since(entry)
@@ -206,6 +233,13 @@ class _Assembly:
                 for part in entry.facts.unread:
                     inside = f"{path}!/{part.inside}" if part.inside else path
                     yield Skipped(inside, digest, part.code, part.reason)
+
+
+def _folders(path: str) -> Iterator[str]:
+    """The folders that `path` is in, the root too."""
+    while path:
+        path = os.path.dirname(path)
+        yield path
 
 
 def _bounded(skipped: list[Skipped]) -> tuple[Skipped, ...]:

@@ -48,10 +48,14 @@ class Unread(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The packages that a file holds or names, and parts of it that could not be read."""
+    """The packages that a file holds or names, and parts of it that could not be read.
+
+    supersedes: names of files beside it that say nothing more than it does.
+    """
 
     packages: tuple[Component, ...]
     unread: tuple[Unread, ...] = ()
+    supersedes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from garrison.images import FileError, Sieve
-from garrison.packages.readers import executable, gems, java, rpm
+from garrison.packages.readers import executable, gems, java, locks, rpm
 from garrison.packages.readers.apk import read_installed
 from garrison.packages.readers.dpkg import read_list, read_md5sums, read_status
 from garrison.packages.readers.npm import read_package_json
@@ -20,10 +20,14 @@ _RPM_FILES = {**rpm.FILES, "rpmdb.sqlite-wal": rpm.read_wal}
 
 
 class PackageFiles:
-    """The `images.Wanted` of a scan."""
+    """The `images.Wanted` of a scan.
+
+    lock_files: those of a project are read too. In an image they say what somebody wanted to
+        install at some time, not what is there, so that they are not.
+    """
 
     # Checked for every file of an image, so: few, and the common ones first.
-    suffixes = (
+    suffixes: tuple[bytes, ...] = (
         b"package.json",
         b"/METADATA",
         b"/PKG-INFO",
@@ -44,20 +48,30 @@ class PackageFiles:
     magics = executable.MAGICS
     smallest = executable.SMALLEST
 
+    def __init__(self, *, lock_files: bool = False) -> None:
+        self._lock_files = lock_files
+        if lock_files:
+            self.suffixes = (*self.suffixes, *locks.SUFFIXES)
+
     def accepts(self, path: str) -> bool:
         """Whether a reader is for `path`."""
-        return _reader(path) is not None or java.is_archive(path)
+        return self._reader(path) is not None or java.is_archive(path)
 
     def read(self, path: str, data: bytes) -> object | None:
         """The facts in the file. Raises FileError."""
-        reader = _reader(path)
+        reader = self._reader(path)
         return reader(data) if reader else None
 
     def sieve(self, path: str, size: int) -> Sieve | None:
         """How to read Java archives, and any other file that begins as a program does."""
         if java.is_archive(path):
             return java.JavaSieve(path, size)
-        return None if _reader(path) else executable.ExecutableSieve(size)
+        return None if self._reader(path) else executable.ExecutableSieve(size)
+
+    def _reader(self, path: str) -> Callable[[bytes], object | None] | None:
+        if (reader := _reader(path)) is None and self._lock_files:
+            return locks.reader_for(path)
+        return reader
 
 
 def is_database(path: str) -> bool:
