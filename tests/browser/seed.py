@@ -109,7 +109,24 @@ def settings(state: AppState) -> None:
     form = replace(form, no_proxy=".corp.test, 10.0.0.0/8, 192.168.0.0/16, jira.corp.test")
     proxy.save(state, form, "jun.sato")
     form = replace(form, ca=state.authority.certificate_pem, user="svc-garrison")
-    proxy.save(state, replace(form, password=Secret("p@ss:w/rd%")), ADMIN)
+    more = {
+        "proxies": [
+            {"name": "leipzig", "address": "socks5h://gw.leipzig.test:1080"},
+            {"name": "second", "address": "https://proxy2.corp.test:8443", "user": "svc",
+             "password": Secret("x"), "auth": "basic"},
+        ],
+        "failover": ["second"],
+        "rules": [
+            {"name": "Leipzig by its own gateway", "use": "proxy",
+             "proxies": ["leipzig", "default"], "groups": ["plant-leipzig"],
+             "purposes": ["registry", "secrets"]},
+            {"name": "Harbor", "use": "direct", "destinations": ["harbor.corp.test:443"]},
+        ],
+        "destination_ca": [{"destinations": ["harbor.corp.test"],
+                            "ca": state.authority.certificate_pem}],
+        "allowed": ["*.corp.test"],
+    }  # fmt: skip
+    proxy.save(state, replace(form, password=Secret("p@ss:w/rd%"), more=more), ADMIN)
 
 
 def nodes(state: AppState, now: datetime) -> list[str]:

@@ -111,16 +111,7 @@ def save(state: AppState, form: ProxyForm, actor: str) -> SavedProxy:
     """
     with state.db.write() as c:
         before = rows.current(c)
-        password = _password(state, form, before)
-        more = _merged(state, form, before)
-        checked = ProxySettings.build(
-            http_proxy=form.http_proxy,
-            no_proxy=form.no_proxy,
-            ca=form.ca,
-            user=form.user.strip(),
-            password=password,
-            more=more,
-        )
+        checked = _checked(state, form, before)
         rows.save(
             c,
             http_proxy=str(checked.proxy) if checked.proxy else "",
@@ -136,6 +127,29 @@ def save(state: AppState, form: ProxyForm, actor: str) -> SavedProxy:
     saved = load(state.db, state.settings.environment_proxy)
     state.use_proxy(saved.settings)
     return saved
+
+
+def preview(state: AppState, form: ProxyForm) -> ProxySettings:
+    """What `save` would put in force; nothing is stored. Raises InvalidSettings."""
+    with state.db.read() as c:
+        before = rows.current(c)
+    return _checked(state, form, before)
+
+
+def save_more(
+    state: AppState, more: Mapping[str, Any], revision: int | None, actor: str
+) -> SavedProxy:
+    """Save the settings in force with other values beyond the five. Raises as `save`."""
+    view = current(state).settings.as_view()
+    form = ProxyForm(
+        http_proxy=view["http_proxy"],
+        no_proxy=view["no_proxy"],
+        ca=view["ca"],
+        user=view["user"],
+        revision=revision,
+        more=more,
+    )
+    return save(state, form, actor)
 
 
 def add_ca(state: AppState, pem: str, actor: str) -> SavedProxy:
@@ -200,6 +214,17 @@ async def test(
     return await _ask(state, from_, request, timeout + _ANSWER_SECONDS)
 
 
+async def test_with(
+    state: AppState, settings: ProxySettings, url: str, purpose: Purpose
+) -> dict[str, Any]:
+    """The same from the Console with settings that are not saved."""
+    client = state.egress.beside(settings)
+    try:
+        return (await client.test(url, purpose=purpose, timeout=TEST_SECONDS)).as_dict()
+    finally:
+        await client.aclose()
+
+
 async def _ask(
     state: AppState, name: str, request: TestRequest | ExplainRequest, timeout: float
 ) -> dict[str, Any]:
@@ -219,6 +244,17 @@ def _password(state: AppState, form: ProxyForm, before: ProxyRow | None) -> Secr
         held = state.settings.environment_proxy.credentials
         return held.password if held else None
     return state.db.key.open(SEAL_PROXY, before.password) if before.password else None
+
+
+def _checked(state: AppState, form: ProxyForm, before: ProxyRow | None) -> ProxySettings:
+    return ProxySettings.build(
+        http_proxy=form.http_proxy,
+        no_proxy=form.no_proxy,
+        ca=form.ca,
+        user=form.user.strip(),
+        password=_password(state, form, before),
+        more=_merged(state, form, before),
+    )
 
 
 def _sealed(

@@ -317,6 +317,10 @@ class EgressClient:
     def settings(self) -> ProxySettings:
         return self._generation.settings
 
+    def beside(self, settings: ProxySettings) -> EgressClient:
+        """A client of its own with other settings, watched by the same observer."""
+        return EgressClient(settings, observer=self._observer)
+
     def use(self, settings: ProxySettings) -> None:
         """From now on every request goes by `settings`; those under way finish. Any thread."""
         with self._lock:

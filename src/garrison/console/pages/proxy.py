@@ -29,7 +29,8 @@ from garrison.secret import Secret
 
 if TYPE_CHECKING:
     from garrison.console.fleet import DefenderView
-    from garrison.egress import Purpose
+    from garrison.egress import ProxySettings, Purpose
+    from garrison.errors import InvalidSettingError
 
 PATH = "/manage/system/proxy"
 CRUMBS = crumbs("Manage", "System", "Proxy")
@@ -69,13 +70,20 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """The route of an address. stops: Console or Defender, the proxy if any, the destination."""
+    """The route of an address. stops: Console or Defender, the proxy if any, the destination.
+
+    head: the verdict in two words. others: what is tried after it. typed: with what stands in the
+    form, which is not saved.
+    """
 
     url: str = ""
     stops: tuple[str, ...] = ()
     proxied: bool = False
     because: str = ""
     error: str = ""
+    head: str = ""
+    others: tuple[str, ...] = ()
+    typed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +97,7 @@ class TestPanel:
     error: str = ""
     source: str = CONSOLE
     may_trust: bool = False
+    typed: bool = False
     trusted: str = ""
     trusted_note: str = ""
 
@@ -116,8 +125,36 @@ class OutdatedGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class Effect:
+    """What saving would do. changed: names of the fields that differ from what is in force."""
+
+    changed: tuple[str, ...] = ()
+    behind: int = 0
+    wrong: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The form as it stands, looked at while somebody types."""
+
+    effect: Effect
+    errors: Mapping[str, tuple[str, ...]]
+    warnings: Mapping[str, tuple[str, ...]]
+    fields: tuple[str, ...] = tuple(NAMES)
+
+
+@dataclass(frozen=True, slots=True)
+class Further:
+    """What there is beyond the five fields: a page each, and what is set there."""
+
+    name: str
+    href: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
 class ProxyPage:
-    """errors, warnings, origins: by field.
+    """errors, warnings, origins: by field. builtin: entries that are always direct.
 
     outdated: groups among the first `MANY` Defenders; behind: how many there are in all.
     """
@@ -133,12 +170,18 @@ class ProxyPage:
     may_change: bool
     test: TestPanel
     explained: Explained = field(default_factory=Explained)
+    purposes: tuple[Choice, ...] = ()
+    builtin: tuple[str, ...] = ()
+    further: tuple[Further, ...] = ()
+    effect: Effect = field(default_factory=Effect)
     errors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     warnings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     stale: Stale | None = None
     outdated: tuple[OutdatedGroup, ...] = ()
     behind: int = 0
     fleet_size: int = 0
+
+    unsaved: bool = False
 
     @property
     def error_summary(self) -> str:
@@ -155,6 +198,9 @@ def routes() -> list[Route]:
         page(PATH, show),
         page(PATH, save, methods=("POST",), roles=ADMINS),
         page(f"{PATH}/explain", explain),
+        page(f"{PATH}/explain", explain, methods=("POST",)),
+        page(f"{PATH}/check", check, methods=("POST",)),
+        page(f"{PATH}/test-typed", test_typed, methods=("POST",), roles=ADMINS),
         page(f"{PATH}/test", test, methods=("POST",)),
         page(f"{PATH}/trust", trust, methods=("POST",), roles=ADMINS),
     ]
@@ -164,7 +210,11 @@ async def show(visit: Visit) -> Response:
     """The settings in force; with `?explain=URL` the route of that address too."""
     context = await run_in_threadpool(_context, visit)
     if url := visit.query.get("explain", ""):
-        context = replace(context, explained=await _explained(visit, url))
+        found = await _explained(visit, url, visit.query.get("purpose", ""))
+        context = replace(context, explained=found)
+    if url := visit.query.get("test", ""):
+        source = visit.query.get("source", CONSOLE)
+        context = replace(context, test=await run_in_threadpool(_panel, visit, url, source))
     return _answer(visit, context)
 
 
@@ -178,13 +228,7 @@ def save(visit: Visit) -> Response:
     try:
         done = operations.save(visit.state, _typed(form, saved.settings.as_view()), visit.actor)
     except InvalidSettings as error:
-        wrong: dict[str, tuple[str, ...]] = {}
-        for problem in error.problems:
-            message = text.sentence(problem.message.removeprefix(f"{NAMES[problem.field]}: "))
-            # Some messages name the remedy themselves.
-            if problem.hint and "write " not in message:
-                message = f"{message} {text.sentence(problem.hint)}"
-            wrong[problem.field] = (*wrong.get(problem.field, ()), message)
+        wrong = errors_of(error.problems)
         return _answer(visit, _refused(visit, saved, errors=wrong), status=422)
     except StaleRevisionError:
         saved = operations.current(visit.state)
@@ -199,9 +243,56 @@ def save(visit: Visit) -> Response:
 
 
 async def explain(visit: Visit) -> Response:
-    """The route of `?explain=URL`, alone."""
-    found = await _explained(visit, visit.query.get("explain", "").strip())
+    """The route of `explain`, alone; with what stands in the form, where that can be used."""
+    typed = visit.request.method == "POST"
+    given = visit.form if typed else Form(visit.query)
+    settings = await run_in_threadpool(_candidate, visit) if typed else None
+    found = await _explained(visit, given.text("explain"), given.text("purpose"), settings)
     return visit.part("_explain.html", view=found)
+
+
+def check(visit: Visit) -> Response:
+    """What stands in the form: errors and warnings at their fields, and what saving would do."""
+    from garrison.egress import InvalidSettings
+
+    saved = operations.current(visit.state)
+    shown = saved.settings.as_view()
+    try:
+        settings = operations.preview(visit.state, _typed(visit.form, shown))
+    except InvalidSettings as error:
+        wrong = errors_of(error.problems)
+        names = tuple(NAMES.get(key, "the further settings") for key in wrong)
+        found = Check(Effect(wrong=names), wrong, {})
+    else:
+        effect = Effect(changed_fields(saved.settings, settings), _behind(visit))
+        found = Check(effect, {}, by_field(settings.warnings))
+    return visit.part("_proxy_check.html", check=found)
+
+
+async def test_typed(visit: Visit) -> Response:
+    """Connect with what stands in the form, before it is saved."""
+    from garrison.egress import InvalidSettings
+
+    saved = await run_in_threadpool(operations.current, visit.state)
+    url = visit.form.text("url") or visit.state.settings.intel_url
+    panel = await run_in_threadpool(_panel, visit, url, CONSOLE)
+    wrong: dict[str, tuple[str, ...]] = {}
+    try:
+        form = _typed(visit.form, saved.settings.as_view())
+        settings = await run_in_threadpool(operations.preview, visit.state, form)
+        purpose = purpose_of(visit, url)
+        result = await operations.test_with(visit.state, settings, url, purpose)
+        panel = replace(panel, view=trace.trace_view(result, datetime.now(UTC)), typed=True)
+    except InvalidSettings as error:
+        wrong = errors_of(error.problems)
+        names = text.words(NAMES.get(key, "the further settings") for key in wrong)
+        panel = replace(panel, error=f"Nothing was tried: {names} cannot be used as typed.")
+    except GarrisonError as error:
+        panel = replace(panel, error=f"{text.sentence(error.message)} {error.hint}".strip())
+    if visit.partial:
+        return visit.part("_test.html", page=_Only(panel))
+    context = await run_in_threadpool(_refused, visit, saved, errors=wrong, kept=True)
+    return _answer(visit, replace(context, test=panel))
 
 
 async def test(visit: Visit) -> Response:
@@ -304,6 +395,10 @@ def _page(
         password_set=bool(shown["password_set"]),
         may_change=visit.may(*ADMINS),
         test=_panel(visit, visit.state.settings.intel_url, CONSOLE, views),
+        purposes=purposes(""),
+        builtin=tuple(one["entry"] for one in shown["builtin"]),
+        further=further(shown),
+        effect=Effect(behind=_behind(visit)),
         warnings=by_field(saved.settings.warnings),
         outdated=outdated(views),
         behind=counts.out_of_date,
@@ -317,7 +412,9 @@ def _refused(
     *,
     errors: Mapping[str, tuple[str, ...]] | None = None,
     stale: Stale | None = None,
+    kept: bool = False,
 ) -> ProxyPage:
+    """The page with what was typed. kept: nothing was to be saved."""
     form = visit.form
     fields = Fields(
         http_proxy=form.text("http_proxy"),
@@ -332,6 +429,7 @@ def _refused(
         errors=errors or {},
         warnings={},
         stale=stale,
+        unsaved=kept,
         password_typed=bool(form.raw("password")),
     )
 
@@ -449,10 +547,92 @@ def by_field(warnings: Sequence[str]) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for warning in warnings:
         label, colon, rest = warning.partition(": ")
-        key = next((key for key, name in NAMES.items() if colon and name == label), "no_proxy")
-        said = rest if colon and NAMES[key] == label else warning
+        key = next((key for key, name in NAMES.items() if colon and name == label), "")
+        other = colon and not key and label.startswith(_FURTHER_LABELS)
+        said = rest if key else warning
+        key = key or ("more" if other else "no_proxy")
         found[key] = (*found.get(key, ()), text.sentence(said))
     return found
+
+
+_FURTHER_LABELS = ("Rule ", "Proxy ", "Allowed ", "PAC ", "Failover", "CA ")
+
+
+def errors_of(problems: Sequence[InvalidSettingError]) -> dict[str, tuple[str, ...]]:
+    """By field, what is wrong and what to write instead."""
+    wrong: dict[str, tuple[str, ...]] = {}
+    for problem in problems:
+        label = NAMES.get(problem.field, "")
+        message = text.sentence(problem.message.removeprefix(f"{label}: "))
+        # Some messages name the remedy themselves.
+        if problem.hint and "write " not in message:
+            message = f"{message} {text.sentence(problem.hint)}"
+        wrong[problem.field] = (*wrong.get(problem.field, ()), message)
+    return wrong
+
+
+def changed_fields(before: ProxySettings, after: ProxySettings) -> tuple[str, ...]:
+    """Names of the five fields that differ."""
+    old, new = before.as_view(), after.as_view()
+    found = [name for key, name in NAMES.items() if key in old and old[key] != new[key]]
+    held = [one.credentials.password if one.credentials else None for one in (before, after)]
+    if held[0] != held[1] and (held[0] or held[1]):
+        found.append(NAMES["password"])
+    return tuple(found)
+
+
+def purposes(chosen: str) -> tuple[Choice, ...]:
+    """What an address is explained for; by its host unless somebody says."""
+    from garrison.console.pages.egress_map import PURPOSES as WORDS
+    from garrison.egress import PURPOSES
+
+    named = ((purpose, f"For {WORDS[purpose]}") for purpose in PURPOSES)
+    return choices([("", "Purpose by host"), *named], chosen)
+
+
+def further(shown: Mapping[str, Any]) -> tuple[Further, ...]:
+    """The pages beyond the five fields, and what is set there."""
+    proxies, rules, cas = shown["proxies"], shown["rules"], shown["destination_ca"]
+    after = (
+        f", {text.plural(len(shown['failover']), 'of them')} for failover"
+        if shown["failover"]
+        else ""
+    )
+    strict = f"on, {text.plural(len(shown['allowed']), 'entry', 'entries')}"
+    return (
+        Further(
+            "More proxies and failover", f"{PATH}/proxies",
+            f"{len(proxies):,}{after}" if proxies else "none",
+        ),
+        Further("Rules", f"{PATH}/rules", f"{len(rules):,}" if rules else "none"),
+        Further("PAC file", f"{PATH}/pac", shown["pac_url"] or "none"),
+        Further("CAs per destination", f"{PATH}/authorities", f"{len(cas):,}" if cas else "none"),
+        Further("Strict mode", f"{PATH}/strict", strict if shown["strict"] else "off"),
+        Further(
+            "Always direct", f"{PATH}/defaults",
+            f"{text.plural(len(shown['builtin']), 'entry', 'entries')}",
+        ),
+    )  # fmt: skip
+
+
+def _behind(visit: Visit) -> int:
+    """Defenders that a new revision leaves behind: all but the one of this machine."""
+    total = fleet.counts(visit.state).total
+    return max(0, total - bool(visit.state.local_defender()))
+
+
+def _candidate(visit: Visit) -> ProxySettings | None:
+    """What stands in the form, where it differs from what is in force and can be used."""
+    from garrison.egress import InvalidSettings
+
+    saved = operations.current(visit.state)
+    if not visit.form.raw("revision"):
+        return None
+    try:
+        settings = operations.preview(visit.state, _typed(visit.form, saved.settings.as_view()))
+    except InvalidSettings:
+        return None
+    return settings if changed_fields(saved.settings, settings) else None
 
 
 def outdated(views: Sequence[DefenderView]) -> tuple[OutdatedGroup, ...]:
@@ -495,18 +675,28 @@ def _panel(
     )
 
 
-async def _explained(visit: Visit, url: str) -> Explained:
+async def _explained(
+    visit: Visit, url: str, purpose: str = "", settings: ProxySettings | None = None
+) -> Explained:
+    """settings: those of the form, else the ones in force."""
+    from garrison.egress import PURPOSES
+    from garrison.egress import explain as decide
+
     url = url.strip()
     if not url:
         return Explained()
     # While an address is typed its scheme is not there yet.
     full = url if "://" in url else f"https://{url}"
+    known = next((one for one in PURPOSES if one == purpose), None) or purpose_of(visit, full)
     try:
-        found = await operations.explain(visit.state, full, purpose_of(visit, full))
+        if settings is not None:
+            found = decide(full, settings, known).as_dict()
+        else:
+            found = await operations.explain(visit.state, full, known)
     except GarrisonError as error:
         message = f"{text.sentence(error.message)} {error.hint}".strip()
         return Explained(url=url, error=message)
-    return explained(url, cast("Mapping[str, Any]", found))
+    return replace(explained(url, cast("Mapping[str, Any]", found)), typed=settings is not None)
 
 
 def explained(url: str, found: Mapping[str, Any], source: str = "Console") -> Explained:
@@ -515,8 +705,26 @@ def explained(url: str, found: Mapping[str, Any], source: str = "Console") -> Ex
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
     port = parts.port or {"https": 443, "wss": 443}.get(parts.scheme, 80)
     proxy = found.get("proxy")
+    route = str(found.get("route") or ("proxy" if proxy else "direct"))
     stops = [source, f"{host}:{port}"]
     if proxy:
         stops.insert(1, urlsplit(str(proxy)).netloc or str(proxy))
     because = f"{text.sentence(str(found['because']))} Purpose: {found['purpose']}."
-    return Explained(url, tuple(stops), bool(proxy), because)
+    if note := found.get("note"):
+        because = f"{because} {text.sentence(str(note))}"
+    others = tuple(
+        "directly" if one["route"] == "direct" else urlsplit(str(one["proxy"])).netloc
+        for one in (found.get("candidates") or ())[1:]
+    )
+    return Explained(
+        url, tuple(stops) if route in ("proxy", "direct") else (), bool(proxy), because,
+        head=_HEADS.get(route, route), others=others,
+    )  # fmt: skip
+
+
+_HEADS = {
+    "proxy": "By proxy.",
+    "direct": "Direct.",
+    "refused": "Refused.",
+    "unknown": "The PAC file decides.",
+}

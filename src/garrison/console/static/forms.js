@@ -64,9 +64,21 @@ async function readFile(event) {
   field.focus();
 }
 
+// What is said of a field while one types also marks the field itself.
+function markFields() {
+  for (const notes of document.querySelectorAll("[data-notes]")) {
+    const wrong = notes.querySelector(".error:not(.warn-text)") !== null;
+    for (const field of document.querySelectorAll(`[aria-describedby~="${notes.id}"]`)) {
+      if (!field.matches("input, textarea, select")) continue;
+      if (wrong) field.setAttribute("aria-invalid", "true");
+      else field.removeAttribute("aria-invalid");
+    }
+  }
+}
+
 export function forms() {
   scripted();
-  document.addEventListener("htmx:after:swap", scripted);
+  document.addEventListener("htmx:after:swap", () => { scripted(); markFields(); });
   document.addEventListener("change", (event) => { if (event.target.dataset.into) readFile(event); });
   for (const form of document.querySelectorAll("form[data-apply]")) applyAtOnce(form);
   for (const toast of document.querySelectorAll(".toast")) leave(toast);
