@@ -40,8 +40,9 @@ format: dev ## format and fix what can be fixed
 demo: system ## a whole network on one machine, without internet
 	@exec $(BIN)/python -m lab.demo
 
-bench: system ## scans beside peers on PATH; images taken in on both databases
+bench: system ## scans beside peers on PATH; egress beside curl; images taken in on both databases
 	@$(BIN)/python -m bench.scan
+	@$(BIN)/python -m bench.egress || echo "egress: slower than its limit" >&2
 	@exec $(BIN)/python -m bench.database --lab
 
 lock: ## requirements/*.txt from pyproject.toml; needs uv on PATH

@@ -56,6 +56,7 @@ PACKAGES = (
         "libcommons-lang3-java",
         ("/usr/share/maven-repo/org/apache/commons/commons-lang3/*/*.jar",),
     ),
+    Package("nginx-light", ("nginx",)),
     Package("node-semver", ("semver",)),
     Package("nodejs", ("node", "nodejs")),
     Package("npm", ("npm",)),

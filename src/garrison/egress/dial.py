@@ -11,6 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from garrison.egress.addresses import STAGGER, interleaved, worst
@@ -151,9 +152,15 @@ class Wire:
                     return await self._pipe.receive()
 
     async def _resolve(self, endpoint: Endpoint) -> tuple[Address, ...]:
-        found = await self._loop.getaddrinfo(
-            endpoint.host, endpoint.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+        look_up = partial(
+            socket.getaddrinfo,
+            endpoint.host,
+            endpoint.port,
+            type=socket.SOCK_STREAM,
+            proto=socket.IPPROTO_TCP,
         )
+        # An address needs no name server, and no thread that waits for one.
+        found = look_up() if endpoint.ip is not None else await asyncio.to_thread(look_up)
         return tuple(Address(int(one[0]), one[4]) for one in found)
 
     async def _connect(self, addresses: tuple[Address, ...]) -> Address:
@@ -274,6 +281,8 @@ async def _first_to_answer(
 ) -> tuple[Address, socket.socket]:
     """Connect to the addresses in turn, each a little later or when the one before failed
     (RFC 8305); the first that answers wins."""
+    if len(addresses) == 1:
+        return addresses[0], await _connect_one(loop, addresses[0])
     errors: list[OSError] = []
     tasks: dict[asyncio.Task[socket.socket], Address] = {}
     queue = list(addresses)

@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import aiohttp
@@ -65,6 +66,7 @@ from garrison.egress.trace import Answer, ConnectionRecord, TestResult, Trace
 from garrison.egress.trust import Certificate, context_for
 from garrison.egress.websocket import MAX_MESSAGE, WebSocketConnection
 
+_WAYS_KEPT = 1000
 _IDLE_SECONDS = 30.0
 """How long a connection is kept for the next request; proxies forget idle ones."""
 _REFUSAL_SECONDS = 2.0
@@ -128,6 +130,11 @@ class _Attempt:
         """Try these now."""
         self.calls, self.call, self.authorization = calls, calls[0], None
         self.sign_in = sign_in_for(self.call) if self.call.absolute else None
+
+    def asked(self, response: aiohttp.ClientResponse) -> None:
+        """Tell the observer of the body that was sent."""
+        if self.observer is not None:
+            self.moved(sent=int(response.request_info.headers.get("Content-Length", 0)))
 
     def moved(self, *, sent: int = 0, received: int = 0) -> None:
         """Tell the observer of bytes that were carried."""
@@ -214,19 +221,57 @@ class _Pool:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """What was decided for one destination and purpose. ssl: as in `_Attempt`."""
+
+    pool: _Pool
+    calls: tuple[Call, ...]
+    ssl: Any
+
+
 class _Generation:
     """The connections of one ProxySettings: never used again once they are replaced."""
 
     def __init__(self, settings: ProxySettings) -> None:
         self.settings = settings
         self._pools: dict[tuple[str, ...], _Pool] = {}
+        self._ways: dict[tuple[str, Endpoint, Purpose, str], _Way] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._users = 0
         self._retired = False
         self._closing: asyncio.Task[None] | None = None
 
-    def pool(self, choice: Choice) -> _Pool:
-        """Call it in the event loop that uses the connections."""
+    async def way(
+        self,
+        target: Target,
+        purpose: Purpose,
+        extra_ca: str,
+        pin: bytes | None,
+        trace: Trace,
+        observer: Observer | None,
+        timeout: float,
+    ) -> _Way:
+        """How to reach `target`; kept, since settings never change (a PAC file's answers do).
+
+        Call it in the event loop that uses the connections.
+        """
+        key = (target.scheme, target.endpoint, purpose, extra_ca)
+        found = self._ways.get(key) if pin is None else None
+        if found is not None:
+            return found
+        settings = self.settings
+        choice = await _decide(target, settings, purpose, trace, observer, timeout)
+        pool = self._pool(choice)
+        known = pool.connector.pins.get(pin, "") if pin is not None else ""
+        calls = calls_for(target, choice, settings, extra_ca=extra_ca, pin=pin, known=known)
+        more_ca = f"{calls[0].extra_ca}\n{known}"
+        found = _Way(pool, calls, context_for(settings.trust, more_ca) if more_ca.strip() else True)
+        if pin is None and not settings.more.pac_url and len(self._ways) < _WAYS_KEPT:
+            self._ways[key] = found
+        return found
+
+    def _pool(self, choice: Choice) -> _Pool:
         self._loop = asyncio.get_running_loop()
         routes = tuple(
             str(route.proxy) if isinstance(route, ViaProxy) else str(route)
@@ -270,6 +315,7 @@ class _Generation:
 
     async def close(self) -> None:
         pools, self._pools = self._pools, {}
+        self._ways.clear()
         for pool in pools.values():
             await pool.session.close()
         if self._closing is not None and self._closing is not asyncio.current_task():
@@ -356,13 +402,25 @@ class EgressClient:
         given, followed = dict(headers or {}), 0
         while True:
             attempt = await self._attempt(url, purpose, timeout, deadline, extra_ca)
-            async with self._send(method, attempt, given, data=data, json=json) as response:
-                found = Headers(response.headers.items())
-                step = redirected(url, response.status, found, method, given) if redirects else None
-                if step is None:
-                    return Fetched(
-                        response.status, found, await _read(response, limit, attempt), url
+            # Not by `_send`: a context manager for each small request is a tenth of its time.
+            attempt.generation.enter()
+            try:
+                response = await _first_answer(method, attempt, given, data, json, True)
+                try:
+                    attempt.asked(response)
+                    found = Headers(response.headers.items())
+                    step = (
+                        redirected(url, response.status, found, method, given)
+                        if redirects
+                        else None
                     )
+                    if step is None:
+                        body = await _read(response, limit, attempt)
+                        return Fetched(response.status, found, body, url)
+                finally:
+                    _done_with(response)
+            finally:
+                await attempt.generation.leave()
             followed += 1
             if followed > redirects:
                 raise attempt.told(TooManyRedirectsError(attempt.destination))
@@ -501,25 +559,20 @@ class EgressClient:
         pin: bytes | None = None,
     ) -> _Attempt:
         target, generation = Target.parse(url), self._generation
-        settings = generation.settings
         trace = Trace(time.monotonic)
-        choice = await _decide(target, settings, purpose, trace, self._observer, timeout)
-        pool = generation.pool(choice)
-        known = pool.connector.pins.get(pin, "") if pin is not None else ""
-        calls = calls_for(target, choice, settings, extra_ca=extra_ca, pin=pin, known=known)
-        more_ca = f"{calls[0].extra_ca}\n{known}"
+        way = await generation.way(target, purpose, extra_ca, pin, trace, self._observer, timeout)
         return _Attempt(
             generation,
-            pool,
+            way.pool,
             target,
-            calls,
-            calls[0],
+            way.calls,
+            way.calls[0],
             purpose,
             timeout,
             deadline,
             deadline,
             self._observer,
-            context_for(settings.trust, more_ca) if more_ca.strip() else True,
+            way.ssl,
             trace=trace,
         )
 
@@ -537,7 +590,7 @@ class EgressClient:
         async with attempt.generation.used():
             response = await _first_answer(method, attempt, headers, data, json, decompress)
             try:
-                attempt.moved(sent=int(response.request_info.headers.get("Content-Length", 0)))
+                attempt.asked(response)
                 yield response
             finally:
                 _done_with(response)
@@ -689,14 +742,21 @@ async def _respond(
             ssl=attempt.ssl,
             allow_redirects=False,
             auto_decompress=decompress,
-            timeout=aiohttp.ClientTimeout(total=None, sock_read=attempt.timeout),
+            timeout=_timeout(attempt.timeout),
         )
     finally:
         _attempt.reset(token)
 
 
+@lru_cache(64)
+def _timeout(seconds: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_read=seconds)
+
+
 async def _refused(response: aiohttp.ClientResponse, attempt: _Attempt) -> EgressError | None:
     """The error, when a proxy answered in the destination's place."""
+    if response.status < 400:
+        return None
     answer = kept_answer(response.status, response.reason or "", response.headers.items(), b"")
     error: EgressError
     if attempt.proxy is not None and is_refusal(answer):
@@ -734,6 +794,12 @@ def _url(target: Target) -> URL:
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int, attempt: _Attempt) -> bytes:
+    content = response.content
+    if content.is_eof() and content.exception() is None and content.total_bytes <= limit:
+        # It came together with its head.
+        body = content.read_nowait()
+        attempt.moved(received=len(body))
+        return body
     whole = bytearray()
     try:
         async with asyncio.timeout_at(attempt.deadline + _GRACE):

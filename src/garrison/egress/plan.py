@@ -141,6 +141,8 @@ SOCKS_ADDRESSES = 4
 """Of a name that we resolve for a SOCKS proxy: asked for in turn."""
 GREETING_SECONDS = 2.0
 """For the answer to the first two bytes of SOCKS, which needs nobody else."""
+GUESS_SECONDS = 1.5
+"""Of the deadline, kept for finding out who is silent at the proxy's port."""
 LOOK_SECONDS = 5.0
 """For a second look at what failed, within the dial's own deadline."""
 BODY_SECONDS = 2.0
@@ -750,8 +752,13 @@ class _Way:
         fresh: nothing was sent on this connection yet, so who hangs up may speak another protocol.
         """
         started = self.trace.clock()
+        left: float = yield Left()
+        if left > 2 * GUESS_SECONDS:
+            yield Limit(left - GUESS_SECONDS)
         try:
-            return (yield from ask(exchange))
+            answer = yield from ask(exchange)
+            yield Limit(None)
+            return answer
         except NotHttp as fault:
             if fault.service == "tls":
                 raise ProxySpeaksTlsError(self.first) from None
@@ -764,6 +771,8 @@ class _Way:
             raise ProxyBadAnswerError(self.first) from None
         except TimeoutError:
             seconds = self.trace.clock() - started
+            if fresh and exchange.received == 0 and (yield from self._speaks_socks()):
+                raise ProxySpeaksSocksError(self.first) from None
             raise ProxySilentError(self.first, seconds, exchange.received) from None
         except OSError as error:
             # TLS 1.3 tells of a missing client certificate only at the first read.
@@ -772,6 +781,7 @@ class _Way:
             raise (yield from self._proxy_hung_up(exchange.received, fresh)) from None
 
     def _proxy_hung_up(self, received: int, fresh: bool) -> Plan[EgressError]:
+        yield Limit(None)
         if fresh and received == 0 and self.proxy and self.proxy.scheme == "http":
             look = yield from self._look(behind=False)
             if service_of(look.first) == "tls":

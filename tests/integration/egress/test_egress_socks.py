@@ -15,6 +15,7 @@ from lab import faults as bad
 from lab.authority import Authority
 from lab.dante import Dante
 from lab.faults import scripted
+from lab.squid import Squid
 from tests.integration.egress.conftest import HOST, settings
 from tests.integration.egress.destination import Destination, pattern
 from tests.integration.egress.test_egress_faults import run, told
@@ -140,7 +141,7 @@ REPLIES = {
     5: ("egress.proxy_cannot_connect", "destination"),
     6: ("egress.proxy_upstream_timeout", "destination"),
     7: ("egress.socks_no_connect", "proxy"),
-    8: ("egress.socks_address_type", "you"),
+    8: ("egress.socks_names", "you"),
 }
 
 
@@ -173,6 +174,20 @@ async def test_no_method_suits() -> None:
     assert told(none) == ("egress.proxy_auth_required", "proxy-auth", "you")
     assert told(some) == ("egress.socks_sign_in", "proxy-auth", "proxy")
     assert told(long)[0] == "egress.socks_credentials"
+
+
+@pytest.mark.long
+async def test_wrong_scheme_is_named(squid: Squid, dante: Dante) -> None:
+    """Each speaks its own protocol, and the hint says what to write."""
+    socks_to_http = await run(f"https://{HOST}/", settings(f"socks5h://127.0.0.1:{squid.port}"))
+    http_to_socks = await run(f"https://{HOST}/", settings(f"http://{dante.where}"))
+
+    assert told(socks_to_http)[0] == "egress.proxy_speaks_http"
+    assert socks_to_http.error is not None
+    assert f"http://127.0.0.1:{squid.port}" in socks_to_http.error["hint"]
+    assert told(http_to_socks)[0] == "egress.proxy_speaks_socks"
+    assert http_to_socks.error is not None
+    assert f"socks5h://{dante.where}" in http_to_socks.error["hint"]
 
 
 @pytest.mark.parametrize(
