@@ -157,7 +157,7 @@ def real(recipe: Recipe = RECIPE) -> Image:
     Raises:
         LabError: it could not be built; the text says which step and what it printed.
     """
-    return _cached(f"image-{recipe.key()}", lambda directory: _build_real(directory, recipe))
+    return cached(f"image-{recipe.key()}", lambda directory: _build_real(directory, recipe))
 
 
 def big(size_mb: int = 1024) -> Image:
@@ -183,7 +183,7 @@ def big(size_mb: int = 1024) -> Image:
         write_oci(store, [Built([base, *done])])
         Truth(debian=TINY_DEBIAN, layers=_packed([base, *done])).save(directory / "truth.json")
 
-    return _cached(f"big-{BIG_REVISION}-{size_mb}", build)
+    return cached(f"big-{BIG_REVISION}-{size_mb}", build)
 
 
 TINY_DEBIAN = (
@@ -300,7 +300,8 @@ class _Repeated:
         return data
 
 
-def _cached(name: str, build: Callable[[Path], None]) -> Image:
+def cached(name: str, build: Callable[[Path], None]) -> Image:
+    """The image kept under `name`; `build` makes it in an empty folder when there is none."""
     target = CACHE / name
     if (target / "truth.json").exists():
         return Image(target)

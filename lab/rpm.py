@@ -213,7 +213,7 @@ def _spec(spec: Spec) -> str:
         f"Release: {spec.release}",
         *([f"Epoch: {spec.epoch}"] if spec.epoch else []),
         *([f"ModularityLabel: {spec.module}"] if spec.module else []),
-        "Vendor: Garrison's lab",
+        "Vendor: Rocky Enterprise Software Foundation",
         "Summary: A sample",
         "License: MIT",
         "%description",

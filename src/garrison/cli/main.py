@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Annotated
 
@@ -63,6 +64,8 @@ def build(command: str | None) -> typer.Typer:
 
 def main() -> None:
     """Run the command in `sys.argv` and exit with the codes of the command line's contract."""
+    # Python's TLS would write the keys of connections there, and aiohttp opens it when imported.
+    os.environ.pop("SSLKEYLOGFILE", None)
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     try:
         build(command)()

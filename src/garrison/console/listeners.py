@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import h11
 import structlog
 import uvicorn
 from cryptography import x509
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from garrison.console.settings import ConsoleSettings, ListenAddress
 from garrison.errors import GarrisonError
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 _RENEW_BEFORE = timedelta(days=45)
 _GRACE_SECONDS = 2
 _BACKLOG = 2048
+HEAD_SECONDS = 20.0
+"""For the whole head of a request, from its first byte, or from the connection's beginning."""
+_LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _log = structlog.get_logger(__name__)
 
 
@@ -174,6 +179,42 @@ def gateway_tls(
     return tls_context(authority, names, settings.data / "tls" / "gateway", now or _now())
 
 
+class _Protocol(H11Protocol):
+    """uvicorn's, with a deadline for the head of a request: a client that sends half of one, or
+    nothing at all, must not hold a connection for ever."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._begin()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._end()
+        elif self._deadline is None:
+            # The first bytes of the next request; those that follow do not move the deadline.
+            self._begin()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end()
+        super().connection_lost(exc)
+
+    def _begin(self) -> None:
+        self._deadline = self.loop.call_later(HEAD_SECONDS, self._late)
+
+    def _end(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _late(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(_LATE)
+            self.transport.close()
+
+
 class _Server(uvicorn.Server):
     """Signals belong to the program, not to one of its listeners."""
 
@@ -189,6 +230,7 @@ async def serving(
     """Serve `app` on `listener` inside the context; leaving it ends within a few seconds."""
     config = uvicorn.Config(
         app,
+        http=_Protocol,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
 import ssl
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -107,3 +110,57 @@ def test_an_address_that_is_not_ours(host: str) -> None:
 def test_port_zero_gets_a_real_one() -> None:
     with listeners.bind(ListenAddress("127.0.0.1", 0), "x") as listener:
         assert listeners.address_of(listener, ListenAddress("127.0.0.1", 0)).port > 0
+
+
+async def _hello(scope: Any, receive: Any, send: Any) -> None:
+    fields = [(b"content-length", b"2")]
+    await send({"type": "http.response.start", "status": 200, "headers": fields})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+WHOLE = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@pytest.mark.parametrize("start", [b"", b"GET / HTTP/1.1\r\nHost: a\r\n", WHOLE + b"GET /"])
+async def test_half_a_head_does_not_hold_a_connection(
+    start: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does one that goes on drop by drop; also behind a request that was answered."""
+    monkeypatch.setattr(listeners, "HEAD_SECONDS", 0.3)
+    listener = listeners.bind(ListenAddress("127.0.0.1", 0), "--listen")
+    async with listeners.serving(_hello, listener, None):
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        writer.write(start)
+
+        async def drip() -> None:
+            with contextlib.suppress(ConnectionError):
+                while not writer.is_closing():
+                    writer.write(b"x" if start else b"")
+                    await writer.drain()
+                    await asyncio.sleep(0.05)
+
+        dripping = asyncio.create_task(drip())
+        async with asyncio.timeout(5):
+            said = await reader.read()
+        dripping.cancel()
+        writer.close()
+    assert said.endswith(b"408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+    assert (b"200 OK" in said) == start.startswith(WHOLE)
+
+
+async def test_a_slow_answer_is_not_cut_by_the_heads_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(listeners, "HEAD_SECONDS", 0.1)
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.3)
+        await _hello(scope, receive, send)
+
+    listener = listeners.bind(ListenAddress("127.0.0.1", 0), "--listen")
+    async with listeners.serving(slow, listener, None):
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        writer.write(WHOLE)
+        async with asyncio.timeout(5):
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+        writer.close()

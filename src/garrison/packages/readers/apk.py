@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from garrison.images import FileError
 from garrison.packages.readers.facts import Database, DistributionPackage, checked
-from garrison.packages.readers.owned import of_interest
+from garrison.packages.readers.owned import joined, of_interest
 
 
 def read_installed(data: bytes) -> Database:
@@ -25,7 +25,7 @@ def read_installed(data: bytes) -> Database:
 
 def _stanza(stanza: str, owned: dict[str, str]) -> DistributionPackage:
     fields: dict[str, str] = {}
-    files: list[str] = []
+    files: list[tuple[str, str]] = []
     folder = ""
     for line in stanza.split("\n"):
         key, colon, value = line[:1], line[1:2], line[2:]
@@ -34,15 +34,15 @@ def _stanza(stanza: str, owned: dict[str, str]) -> DistributionPackage:
         if colon != ":":
             raise FileError("the apk database has a line without a field")
         if key == "F":
-            folder = value
+            folder = f"{value}/" if value else ""
         elif key == "R":
-            files.append(f"{folder}/{value}" if folder else value)
+            files.append((folder, value))
         elif key in "PVAo":
             fields.setdefault(key, value)
     name = checked(fields.get("P", ""), "package name")
     version = checked(fields.get("V", ""), f"version of {name}")
     source = fields.get("o", "").strip()
-    for path in of_interest(files):
+    for path in of_interest(joined(files, len(stanza))):
         owned[path] = name
     return DistributionPackage(
         name,

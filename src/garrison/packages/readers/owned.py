@@ -5,7 +5,9 @@ Programs have no ending that shows them, so what stands where programs are kept 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+
+from garrison.images import FileError
 
 _ENDINGS = (
     "/METADATA",
@@ -22,6 +24,24 @@ _ENDINGS = (
 )
 _PROGRAM_FOLDERS = ("usr/lib/", "usr/libexec/", "usr/local/", "opt/")
 _OTHER_FOLDERS = ("usr/lib/locale/", "usr/lib/python", "usr/lib/modules/", "usr/lib/firmware/")
+
+
+MAX_GROWTH = 16
+"""Characters of the paths that one byte of a database may stand for; real ones reach 4."""
+
+
+def joined(parts: Iterable[tuple[str, str]], size: int) -> Iterator[str]:
+    """Folder and name of each file put together.
+
+    size: bytes that they were read from: a long folder with many names in it would become far
+        more text than anybody has memory for. Raises FileError then.
+    """
+    left = MAX_GROWTH * size
+    for folder, name in parts:
+        left -= len(folder) + len(name)
+        if left < 0:
+            raise FileError("files of a package are named in far more text than is there")
+        yield folder + name
 
 
 def of_interest(paths: Iterable[str]) -> list[str]:

@@ -177,6 +177,15 @@ def test_berkeley_db_of_the_other_byte_order() -> None:
     assert [p.name for p in read_bdb(bytes(meta + page)).packages] == ["bash"]
 
 
+def test_a_bucket_of_berkeley_db_may_be_empty() -> None:
+    data = rpm_samples.bdb_of([header(SAMPLE)])
+    page = bytearray(512)
+    page[25] = 13
+    grown = bytearray(data + page)
+    grown[32:36] = struct.pack("<I", len(grown) // 512 - 1)
+    assert [p.name for p in read_bdb(bytes(grown)).packages] == ["bash"]
+
+
 def test_ndb_checks_its_sums() -> None:
     data = bytearray(database("Packages.db"))
     at = data.index(b"basesystem")

@@ -64,7 +64,7 @@ class _File:
             raise FileError(f"page {number} of the Berkeley DB is damaged")
         offsets = unpack_from(f"{self.order}{count}H", self.data, start + _HEADER)
         # Items grow from the page's end towards its index.
-        ends = (self.size, *offsets[:-1])
+        ends = (self.size, *offsets)[:count]
         items = []
         for offset, end in zip(offsets, ends, strict=True):
             if not _HEADER + 2 * count <= offset < end:

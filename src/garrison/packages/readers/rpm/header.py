@@ -12,7 +12,7 @@ from struct import Struct, error, unpack_from
 
 from garrison.images import FileError
 from garrison.packages.readers.facts import DistributionPackage, checked
-from garrison.packages.readers.owned import of_interest
+from garrison.packages.readers.owned import joined, of_interest
 
 MAX_TAGS = 65_535
 MAX_FILES = 2_000_000
@@ -99,10 +99,10 @@ def _paths(tags: _Tags) -> Iterator[str]:
     names = tags.texts(_BASE_NAMES)
     if len(indexes) != len(names):
         raise FileError("an rpm header has not as many folders as files")
-    for index, name in zip(indexes, names, strict=True):
-        if index >= len(folders):
-            raise FileError("an rpm header names a folder that it does not have")
-        yield folders[index] + name
+    if any(index >= len(folders) for index in indexes):
+        raise FileError("an rpm header names a folder that it does not have")
+    parts = ((folders[index], name) for index, name in zip(indexes, names, strict=True))
+    yield from joined(parts, len(tags.blob))
     if not names:
         yield from tags.texts(_OLD_FILES)
 

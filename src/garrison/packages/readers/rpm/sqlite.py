@@ -66,6 +66,8 @@ class _File:
             raise FileError("an SQLite database whose texts are not UTF-8")
         self.data = data
         self.seen: set[int] = set()
+        # Cells of one page can all point at the same bytes.
+        self.left = len(data)
 
     def rows(self, root: int) -> Iterator[bytes]:
         """The record of each row of the table whose tree begins at page `root`."""
@@ -106,10 +108,11 @@ class _File:
         here = self._local(length)
         if position + here + (4 if here < length else 0) > end:
             raise FileError("a row of the SQLite database is outside its page")
+        self.left -= length
+        if self.left < 0:
+            raise FileError("rows of the SQLite database have more bytes than the file")
         if here == length:
             return self.data[position : position + here]
-        if length > len(self.data):
-            raise FileError("a row of the SQLite database is larger than the file")
         parts = [self.data[position : position + here]]
         following, missing = self._four(position + here), length - here
         while missing:
