@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from garrison.cli import image_input
+from garrison.cli import ci, console_report, image_input
+from garrison.cli.console_report import console_for
 from garrison.cli.image_input import (
     CaFile,
     Data,
@@ -127,6 +128,19 @@ def scan(
     ca_file: CaFile = None,
     timeout: Timeout = image_input.TIMEOUT,
     no_cache: NoCache = False,
+    console: Annotated[
+        str | None,
+        typer.Option(
+            "--console",
+            metavar="URL",
+            help="Judge by a Console's advisories and report there. [env: GARRISON_CONSOLE, with "
+            "GARRISON_TOKEN]",
+        ),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", metavar="NAME=VALUE", help="For the Console; may be repeated."),
+    ] = None,
     data: Data = None,
 ) -> None:
     """List what is vulnerable in an image.
@@ -145,11 +159,17 @@ def scan(
     statements = _statements(vex or [])
     waivers = _waivers(ignore_file)
     moment = now(os.environ)
+    remote = console_for(console, os.environ)
+    labels = ci.labels(label or [], os.environ)
     folder = data or data_directory(os.environ)
-    store = AdvisoryStore.open(folder)
+    store = None if remote else AdvisoryStore.open(folder)
     cache = None if no_cache else folder / "cache"
     access = ImageAccess(platform, username, password_stdin, plain_http, ca_file, timeout, cache)
-    report = judge(image_input.read(image, access), store, moment.date())
+    inventory = image_input.read(image, access)
+    if remote:
+        report = console_report.report(remote, inventory, labels, moment.date())
+    else:
+        report = judge(inventory, store, moment.date())
     report = _decided(report, statements)
     report = _waived(report, waivers)
     report = _filtered(report, shown, ignore_unfixed, hide_suppressed)
@@ -157,7 +177,7 @@ def scan(
         wanted,
         lambda format, page: render(report, format, now=moment, width=page.width, color=page.color),
     )
-    if store is None:
+    if store is None and not remote:
         raise NoAdvisoriesError(folder)
     if not report.complete:
         raise IncompleteReportError(report)

@@ -8,10 +8,11 @@ from garrison.advisories import Advisory
 from garrison.console.problems import NotFoundError
 from garrison.console.state import AppState
 from garrison.database import images as rows
-from garrison.database import matches
+from garrison.database import matches, scans
 from garrison.database.images import ImageDetail, ImageQuery, ImageRow, LayerRow, PackageRow
 from garrison.database.matches import AdvisoryRow, FindingQuery, FindingRow
 from garrison.database.page import Page
+from garrison.database.scans import ScanRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +20,15 @@ class ImageView:
     """One image, and whether an empty list of findings would mean anything.
 
     missing_ecosystems: of packages in it, without advisories loaded. warnings: sentences to show
-    above the findings; with any, the image is never called clean.
+    above the findings; with any, the image is never called clean. report: the newest scan that a
+    build did and reported, if any.
     """
 
     image: ImageDetail
     layers: tuple[LayerRow, ...]
     missing_ecosystems: tuple[str, ...]
     warnings: tuple[str, ...]
+    report: ScanRow | None = None
 
     @property
     def complete(self) -> bool:
@@ -54,10 +57,13 @@ def detail(state: AppState, digest: str) -> ImageView:
     with state.db.read() as c:
         found = rows.by_digest(c, digest)
         layers = rows.layers(c, found.image.id) if found else ()
+        report = scans.last_report(c, found.image.id) if found else None
     if found is None:
         raise NotFoundError(f"there is no image {digest}", "Scan it: it may never have been.")
     covered = _covered(state, found.image)
-    return ImageView(found, layers, found.image.missing(covered), found.image.warnings(covered))
+    return ImageView(
+        found, layers, found.image.missing(covered), found.image.warnings(covered), report
+    )
 
 
 def warnings(state: AppState, image: ImageRow) -> tuple[str, ...]:

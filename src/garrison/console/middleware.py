@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 
 BODY_LIMIT = 2 << 20
 """Bytes of a request body: the largest are CA bundles."""
+REPORT_LIMIT = 64 << 20
+"""Bytes of a build's report: the packages of an image."""
 
 _API = "/api/v1/"
+_REPORTS = "/api/v1/reports"
 _OPEN = frozenset({"/api/v1/openapi.json"})
 _HEADERS = {
     "Content-Security-Policy": CSP,
@@ -111,7 +114,7 @@ def host_name(header: str) -> str:
 
 
 class BodyLimit:
-    """Refuses bodies above BODY_LIMIT, announced or not."""
+    """Refuses bodies above BODY_LIMIT (reports: REPORT_LIMIT), announced or not."""
 
     def __init__(self, app: ASGIApp, *, limit: int = BODY_LIMIT) -> None:
         self._app, self._limit = app, limit
@@ -120,11 +123,12 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        limit = REPORT_LIMIT if scope["path"] == _REPORTS else self._limit
         announced = Headers(scope=scope).get("content-length", "")
-        if announced.isdigit() and int(announced) > self._limit:
-            await send_problem(send, _too_large(self._limit))
+        if announced.isdigit() and int(announced) > limit:
+            await send_problem(send, _too_large(limit))
             return
-        await self._app(scope, _CountedBody(receive, self._limit), send)
+        await self._app(scope, _CountedBody(receive, limit), send)
 
 
 class _BodyTooLargeError(HTTPException):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,9 @@ from garrison.database import scans as rows
 from garrison.database.page import Page
 from garrison.database.scans import ScanRow, ScanState
 from garrison.errors import InvalidSettingError
-from garrison.findings import Match, match_packages, subject_of
+from garrison.findings import Match, ScanReport, match_packages, subject_of
 from garrison.findings.match import ecosystem_of, module_of
+from garrison.findings.scan import judge
 from garrison.images import BadReferenceError, ImageReference
 from garrison.packages import Inventory, Package
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from garrison.advisories import AdvisoryStore
 
 _PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?")
+MAX_LABELS = 50
+MAX_LABEL_NAME = 100
+MAX_LABEL = 500
 _LOCAL = ("oci:", "docker-archive:", "rootfs:", "dir:")
 _log = structlog.get_logger(__name__)
 
@@ -118,6 +122,98 @@ def ingest(state: AppState, defender_id: str, scan_id: str, inventory: Inventory
         state.deliveries.wake()
     if store is None or stored.new_packages or state.intel.behind(store.revision):
         state.intel.wake()
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A build's scan as taken in. report: what the Console's advisories say of it."""
+
+    scan: ScanRow
+    report: ScanReport
+
+
+def take_report(
+    state: AppState,
+    inventory: Inventory,
+    labels: Mapping[str, str],
+    *,
+    actor: str,
+    now: datetime | None = None,
+) -> Reported:
+    """Take in what a build found in an image, and judge it. Call it in a worker thread.
+
+    What a Defender found in the same image stays: it reads the image itself, while a build may
+    claim anything. The report is about what the build found in any case.
+
+    Raises: InvalidFieldsError (`inventory`, `labels`).
+    """
+    _check_report(inventory, labels)
+    moment = now or datetime.now(UTC)
+    store = state.intel.store()
+    report = judge(inventory, store, moment.date())
+    known = _matches(inventory.packages, store)
+    alerted = 0
+    new: Sequence[object] = ()
+    with state.db.write() as c:
+        image_id = rows.by_defender(c, inventory.digest)
+        if image_id is None:
+            stored = images.store(c, inventory, moment, ecosystems=ecosystems(inventory))
+            affected = _put(c, store, stored, known)
+            matches.recount(c, affected | {stored.image_id})
+            image_id, new = stored.image_id, stored.new_packages
+            alerted = alerting.raise_alerts(c, state.settings.console_url, image_id, moment, store)
+        row = rows.reported(
+            c,
+            reference=inventory.reference,
+            platform=inventory.platform,
+            labels=labels,
+            image_id=image_id,
+            requested_by=actor,
+            now=moment,
+        )
+    _log.info(
+        "report taken in",
+        scan=row.id,
+        image=inventory.digest,
+        packages=len(inventory.packages),
+        by=actor,
+        alerts=alerted,
+    )
+    if alerted:
+        state.deliveries.wake()
+    if store is None or new or state.intel.behind(store.revision):
+        state.intel.wake()
+    return Reported(row, report)
+
+
+def last_report(state: AppState, image_id: int) -> ScanRow | None:
+    """The newest scan of an image that a build reported."""
+    with state.db.read() as c:
+        return rows.last_report(c, image_id)
+
+
+def _check_report(inventory: Inventory, labels: Mapping[str, str]) -> None:
+    problems = []
+    if not inventory.digest:
+        problems.append(
+            InvalidSettingError(
+                "inventory",
+                "the image has no digest, and images are known by it",
+                "Report images of a registry, a layout, an archive or an engine.",
+            )
+        )
+    too_long = any(
+        len(name) > MAX_LABEL_NAME or len(value) > MAX_LABEL for name, value in labels.items()
+    )
+    if len(labels) > MAX_LABELS or too_long:
+        problems.append(
+            InvalidSettingError(
+                "labels",
+                f"at most {MAX_LABELS} labels, of {MAX_LABEL_NAME} and {MAX_LABEL} characters",
+            )
+        )
+    if problems:
+        raise InvalidFieldsError(problems)
 
 
 def fail(state: AppState, defender_id: str, scan_id: str, error: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
@@ -16,6 +16,8 @@ from garrison.database.tables import defender, image, scan
 from garrison.database.types import clean, clean_json
 
 ScanState: TypeAlias = Literal["queued", "running", "done", "failed"]
+Origin: TypeAlias = Literal["defender", "ci"]
+"""Who scanned: a Defender, or a build that reports what it found."""
 
 MAX_ATTEMPTS = 3
 
@@ -25,7 +27,8 @@ class ScanRow:
     """defender_id: the only Defender that may do it, or None. claimed_by: the one that does.
 
     done, total: bytes. step: what it is doing. error: `code`, `message`, `hint`, `who`, `hop`.
-    image_id, image_digest: the result. requested_by, claimed_by_name: for people.
+    image_id, image_digest: the result. requested_by, claimed_by_name: for people. labels: what a
+    build says of itself (`branch`, `commit`, …).
     """
 
     id: str
@@ -47,6 +50,8 @@ class ScanRow:
     error: dict[str, Any] | None
     image_id: int | None
     image_digest: str | None
+    origin: Origin = "defender"
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def enqueue(
@@ -86,6 +91,64 @@ def enqueue(
     row = get(c, str(values["id"]))
     assert row is not None
     return row
+
+
+def reported(
+    c: Connection,
+    *,
+    reference: str,
+    platform: str,
+    labels: Mapping[str, str],
+    image_id: int,
+    requested_by: str,
+    now: datetime,
+) -> ScanRow:
+    """Note a scan that a build did: it is done."""
+    values = {
+        "id": new_id(now),
+        "reference": clean(reference),
+        "platform": clean(platform),
+        "state": "done",
+        "requested_by": requested_by,
+        "created_at": now,
+        "started_at": now,
+        "finished_at": now,
+        "attempts": 1,
+        "done": 0,
+        "total": 0,
+        "step": "",
+        "image_id": image_id,
+        "origin": "ci",
+        "labels": clean_json(dict(labels)),
+    }
+    c.execute(insert(scan), values)
+    row = get(c, str(values["id"]))
+    assert row is not None
+    return row
+
+
+def by_defender(c: Connection, digest: str) -> int | None:
+    """The image of that digest, if a Defender has looked into it."""
+    statement = (
+        select(image.c.id)
+        .join(scan, scan.c.image_id == image.c.id)
+        .where(image.c.digest == digest, scan.c.state == "done", scan.c.origin == "defender")
+        .limit(1)
+    )
+    found = c.execute(statement).one_or_none()
+    return None if found is None else int(found.id)
+
+
+def last_report(c: Connection, image_id: int) -> ScanRow | None:
+    """The newest scan of an image that a build reported."""
+    statement = (
+        _select()
+        .where(scan.c.image_id == image_id, scan.c.origin == "ci")
+        .order_by(scan.c.id.desc())
+        .limit(1)
+    )
+    row = c.execute(statement).one_or_none()
+    return None if row is None else _row(row)
 
 
 def get(c: Connection, scan_id: str) -> ScanRow | None:
@@ -323,4 +386,6 @@ def _row(row: Row[Any]) -> ScanRow:
         error=row.error,
         image_id=row.image_id,
         image_digest=row.image_digest,
+        origin=row.origin,
+        labels=row.labels or {},
     )

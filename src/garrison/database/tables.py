@@ -406,6 +406,9 @@ scan = Table(
     Column("step", String, nullable=False),
     Column("error", Json),
     Column("image_id", ForeignKey("image.id", ondelete="SET NULL")),
+    # Who scanned: a Defender that the Console asked, or a build that reports what it found.
+    Column("origin", String, nullable=False, server_default="defender"),
+    Column("labels", Json, nullable=False, server_default="{}"),
     Index(None, "state", "id"),
     Index(None, "image_id"),
 )

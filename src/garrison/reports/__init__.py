@@ -6,6 +6,7 @@ from garrison.reports.document import (
     package_document,
     packages_document,
 )
+from garrison.reports.read import findings_of
 from garrison.reports.render import (
     FORMATS,
     PACKAGE_FORMATS,
@@ -23,6 +24,7 @@ __all__ = [
     "PackageFormat",
     "as_document",
     "finding_document",
+    "findings_of",
     "package_document",
     "packages_document",
     "render",

@@ -19,6 +19,7 @@ def install(app: FastAPI) -> None:
         images,
         intel,
         registries,
+        reports,
         scans,
         settings,
     )
@@ -30,6 +31,7 @@ def install(app: FastAPI) -> None:
         intel,
         registries,
         scans,
+        reports,
         images,
         fleet,
         alerts,

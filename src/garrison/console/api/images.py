@@ -19,6 +19,7 @@ from garrison.console.api.models import (
     FindingPackageOut,
     ImageDetailOut,
     ImageOut,
+    ImageReportOut,
     ItemList,
     LayerOut,
     OsOut,
@@ -29,6 +30,7 @@ from garrison.console.api.models import (
 )
 from garrison.database.images import ImageQuery, ImageRow, LayerRow, PackageRow
 from garrison.database.matches import AdvisoryRow, AffectedPackage, FindingQuery, FindingRow
+from garrison.database.scans import ScanRow
 from garrison.findings.finding import Severity
 from garrison.packages import OperatingSystem, support_of
 
@@ -148,7 +150,16 @@ def detail_view(view: images.ImageView) -> ImageDetailOut:
         scan_seconds=detail.scan_seconds,
         complete=view.complete,
         warnings=list(view.warnings),
+        report=_report(view.report),
         links={"packages": f"{here}/packages", "findings": f"{here}/findings"},
+    )
+
+
+def _report(row: ScanRow | None) -> ImageReportOut | None:
+    if row is None:
+        return None
+    return ImageReportOut(
+        scan=row.id, at=row.created_at, by=row.requested_by, labels=dict(row.labels)
     )
 
 

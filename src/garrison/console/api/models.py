@@ -576,6 +576,34 @@ class ScanOut(Out):
     progress: ProgressOut | None
     digest: str | None = Field(description="Of the image, when done")
     error: Failure | None
+    origin: Literal["defender", "ci"] = Field(description="`ci`: a build reported it")
+    labels: dict[str, str] = Field(description="What the build says of itself")
+
+
+class ReportIn(In):
+    """What a build found: one of the two, and what the build says of itself."""
+
+    inventory: dict[str, Any] | None = Field(
+        None, description="As `garrison scan --console` sends it"
+    )
+    sbom: dict[str, Any] | None = Field(
+        None, description="CycloneDX or SPDX 2 as JSON, of an image with its digest"
+    )
+    labels: dict[str, str] = Field({}, examples=[{"branch": "main", "commit": "4f06ab1"}])
+
+
+class ReportOut(Out):
+    """What the Console's advisories say; the shape of `garrison scan --json`, without packages."""
+
+    id: str = Field(description="Of the scan")
+    page: str = Field(description="Address of the image's page")
+    complete: bool
+    warnings: list[str]
+    intel: dict[str, Any]
+    image: dict[str, Any]
+    summary: dict[str, int]
+    findings: list[dict[str, Any]]
+    suppressed: list[dict[str, Any]]
 
 
 class CountsOut(Out):
@@ -641,6 +669,15 @@ class SkippedFileOut(Out):
     reason: str
 
 
+class ImageReportOut(Out):
+    """A scan that a build did and reported."""
+
+    scan: str
+    at: datetime
+    by: str
+    labels: dict[str, str]
+
+
 class ImageDetailOut(ImageOut):
     """complete: whether having no findings would mean anything; `warnings` say why not."""
 
@@ -654,6 +691,7 @@ class ImageDetailOut(ImageOut):
     scan_seconds: float
     complete: bool
     warnings: list[str]
+    report: ImageReportOut | None = Field(description="The newest that a build sent")
     links: dict[str, str]
 
 

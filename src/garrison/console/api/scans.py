@@ -63,4 +63,6 @@ def scan_view(row: ScanRow, *, evidence: bool = False) -> ScanOut:
         progress=ProgressOut(done=row.done, total=row.total, step=row.step) if running else None,
         digest=row.image_digest,
         error=failure(row.error, evidence=evidence),
+        origin=row.origin,
+        labels=dict(row.labels),
     )

@@ -116,6 +116,7 @@ class PackageLine:
 class Facts:
     """What every tab of an image shows.
 
+    reported_by, reported_at: the build that last reported it; labels: what it says of itself.
     support, support_label: what to know of the release's updates, as a sentence and in a few
         words; empty where all is well. support_over: they have ended for everyone.
     """
@@ -141,6 +142,9 @@ class Facts:
     support: str
     support_label: str
     support_over: bool
+    reported_by: str = ""
+    reported_at: datetime | None = None
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -679,4 +683,7 @@ def _facts(visit: Visit, view: ImageView, tab: str) -> Facts:
         support=support_sentence(image.os, support) if image.os and support else "",
         support_label=support.label if support else "",
         support_over=support is not None and support.over,
+        reported_by=view.report.requested_by if view.report else "",
+        reported_at=view.report.created_at if view.report else None,
+        labels=tuple(sorted(view.report.labels.items())) if view.report else (),
     )

@@ -43,7 +43,10 @@ PLATFORMS = (
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One scan, in the words of the page. image: address of the result, or empty."""
+    """One scan, in the words of the page.
+
+    image: address of the result, or empty. labels: what the build says of itself that did it.
+    """
 
     id: str
     href: str
@@ -65,6 +68,8 @@ class Job:
     image: str
     failure: trace.Failure | None
     trace: trace.TraceView | None = None
+    from_build: bool = False
+    labels: tuple[tuple[str, str], ...] = ()
 
     @property
     def progress(self) -> str:
@@ -79,8 +84,8 @@ class Job:
 
     @property
     def seconds(self) -> float | None:
-        """How long the work took, or None while it goes on."""
-        if self.started_at is None or self.finished_at is None:
+        """How long the work took, or None while it goes on, or where only a build knows it."""
+        if self.from_build or self.started_at is None or self.finished_at is None:
             return None
         return (self.finished_at - self.started_at).total_seconds()
 
@@ -137,7 +142,7 @@ def job(row: ScanRow) -> Job:
         state=STATES[row.state],
         active=row.state in {"queued", "running"},
         failed=row.state == "failed",
-        where=row.claimed_by_name,
+        where="A build" if row.origin == "ci" else row.claimed_by_name,
         asked_by=row.requested_by,
         created_at=row.created_at,
         started_at=row.started_at if row.state != "queued" else None,
@@ -151,6 +156,8 @@ def job(row: ScanRow) -> Job:
         trace=trace.stored_view(row.error, row.finished_at or row.created_at)
         if row.state == "failed"
         else None,
+        from_build=row.origin == "ci",
+        labels=tuple(sorted(row.labels.items())),
     )
 
 
