@@ -13,13 +13,14 @@ import structlog
 from garrison.console import alerting, fleet
 from garrison.console.problems import InvalidFieldsError, NotFoundError
 from garrison.console.state import AppState
-from garrison.database import images, matches
+from garrison.database import images, matches, waivers
 from garrison.database import scans as rows
 from garrison.database.page import Page
 from garrison.database.scans import ScanRow, ScanState
 from garrison.errors import InvalidSettingError
 from garrison.findings import Match, ScanReport, match_packages, subject_of
 from garrison.findings.match import ecosystem_of, module_of
+from garrison.findings.policy import Waiver, apply_waivers
 from garrison.findings.scan import judge
 from garrison.images import BadReferenceError, ImageReference
 from garrison.packages import Inventory, Package
@@ -150,7 +151,7 @@ def take_report(
     _check_report(inventory, labels)
     moment = now or datetime.now(UTC)
     store = state.intel.store()
-    report = judge(inventory, store, moment.date())
+    report = apply_waivers(judge(inventory, store, moment.date()), _waivers_in_force(state), moment)
     known = _matches(inventory.packages, store)
     alerted = 0
     new: Sequence[object] = ()
@@ -190,6 +191,28 @@ def last_report(state: AppState, image_id: int) -> ScanRow | None:
     """The newest scan of an image that a build reported."""
     with state.db.read() as c:
         return rows.last_report(c, image_id)
+
+
+def _waivers_in_force(state: AppState) -> list[Waiver]:
+    found: list[Waiver] = []
+    cursor: str | None = None
+    with state.db.read() as c:
+        while True:
+            page = waivers.page(c, 500, cursor, state="active")
+            found += [
+                Waiver(
+                    row.advisory,
+                    row.package,
+                    row.image,
+                    row.reason,
+                    row.expires_at,
+                    f"{row.created_by} at the Console",
+                )
+                for row in page.items
+            ]
+            cursor = page.next_cursor
+            if cursor is None:
+                return found
 
 
 def _check_report(inventory: Inventory, labels: Mapping[str, str]) -> None:

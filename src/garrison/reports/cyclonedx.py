@@ -221,6 +221,8 @@ def _vulnerability(
     properties = [("evidence", text) for text in evidence]
     properties += [("record", id) for id in match.records]
     properties += [("fixedIn", match.fixed_in)] if match.fixed_in else []
+    properties += [("epss", f"{match.epss.score:.5f}")] if match.epss else []
+    properties += [("exploitedSince", match.kev.added)] if match.kev else []
     entry["properties"] = _properties(properties)
     return entry
 

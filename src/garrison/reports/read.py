@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from garrison.advisories.facts import Epss, Kev
 from garrison.findings import Cvss, Decision, Finding, Match, Severity
 from garrison.packages import Inventory, Package
 
@@ -37,9 +38,22 @@ def _finding(document: Mapping[str, Any], packages: Mapping[tuple[str, str], Pac
             summary=document["summary"],
             url=document["url"],
             published=document["published"] or "",
+            exploited=document["kev"],
+            epss=_epss(document),
+            kev=_kev(document),
         ),
         None if decision is None else _decision(decision),
     )
+
+
+def _epss(document: Mapping[str, Any]) -> Epss | None:
+    score = document["epss"]
+    return None if score is None else Epss(score, document["epss_percentile"] or 0.0)
+
+
+def _kev(document: Mapping[str, Any]) -> Kev | None:
+    added = document["kev_added"]
+    return Kev(added, document["kev_due"] or "", False, "", "") if added is not None else None
 
 
 def _decision(document: Mapping[str, Any]) -> Decision:

@@ -13,7 +13,7 @@ from garrison.packages import Inventory, Package
 FINDING_COLUMNS = (
     "id", "aliases", "severity", "score", "package", "version", "fixed_in", "type", "purl", "path",
     "source", "source_version", "layer", "severity_source", "vector", "published", "url", "summary",
-    "decision", "justification", "reason",
+    "decision", "justification", "reason", "epss", "exploited",
 )  # fmt: skip
 PACKAGE_COLUMNS = (
     "type", "package", "version", "purl", "path", "position", "owner", "source", "source_version",
@@ -60,6 +60,8 @@ def _finding(finding: Finding) -> list[str]:
         decision.status if decision else "",
         decision.justification if decision else "",
         decision.reason if decision else "",
+        f"{match.epss.score:.5f}" if match.epss else "",
+        "" if match.exploited is None else "yes" if match.exploited else "no",
     ]
 
 

@@ -100,7 +100,12 @@ def _rule(findings: Sequence[Finding]) -> dict[str, Any]:
         "defaultConfiguration": {"level": _LEVELS[match.severity]},
         "help": {"text": _help(match, packages), "markdown": _markdown(match, packages)},
         "properties": {
-            "tags": ["security", "vulnerability", match.severity.label],
+            "tags": [
+                "security",
+                "vulnerability",
+                match.severity.label,
+                *(["exploited"] if match.kev else []),
+            ],
             "precision": "very-high",
         },
     }
@@ -181,6 +186,10 @@ def _result(finding: Finding, index: dict[str, int], all_say: bool) -> dict[str,
             "evidence": match.evidence,
         },
     }
+    if match.epss:
+        result["properties"]["epss"] = match.epss.score
+    if match.kev:
+        result["properties"]["exploitedSince"] = match.kev.added
     if finding.decision is not None:
         result["properties"]["decision"] = finding.decision.status
     if all_say:

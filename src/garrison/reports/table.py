@@ -27,6 +27,7 @@ _GAP = "  "
 _WIDE = 130
 """From this width on there is room for layers."""
 _MAX_SKIPPED = 5
+_MAX_IDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class _Page:
         style = _BAD if not report.complete else _GOOD if not report.findings else _BOLD
         self._add(summary_line(report), style)
         self._counts(report)
+        self._exploited(report.findings)
         for warning in report.warnings:
             self._add(f"warning: {warning}", _WARN)
         self._support(report)
@@ -123,6 +125,13 @@ class _Page:
         if text := support_sentence(report.inventory.os, report.support):
             self._add(f"note: {text}", _DIM)
 
+    def _exploited(self, findings: Sequence[Finding]) -> None:
+        """What is attacked already comes before everything else."""
+        ids = list(dict.fromkeys(f.match.id for f in findings if f.match.kev))
+        if ids:
+            more = f" and {len(ids) - _MAX_IDS} more" if len(ids) > _MAX_IDS else ""
+            self._add(f"Known to be exploited: {', '.join(ids[:_MAX_IDS])}{more}.", _BAD)
+
     def _skipped(self, inventory: Inventory) -> None:
         skipped = inventory.skipped
         if not skipped:
@@ -134,12 +143,14 @@ class _Page:
             self._add(f"  and {len(skipped) - _MAX_SKIPPED:,} more; --json lists them", _DIM)
 
     def _findings(self, findings: Sequence[Finding]) -> None:
+        epss = self.width >= _WIDE and any(finding.match.epss for finding in findings)
         columns = [
             _Column("Severity", 8),
             _Column("Package", 16),
             _Column("Installed", 12),
             _Column("Fixed in", 12),
             _Column("Advisory", 19),
+            *([_Column("EPSS", 5)] if epss else []),
             *([_Column("Layer", _DIGITS)] if self.width >= _WIDE else []),
             _Column("About", 24, rest=True, fold=False),
         ]
@@ -158,6 +169,8 @@ class _Page:
                 _Cell(match.fixed_in or "no fix", "" if match.fixed_in else _DIM),
                 _Cell(match.id),
             ]
+            if epss:
+                row.append(_Cell(f"{match.epss.score:.3f}" if match.epss else "-", _DIM))
             if self.width >= _WIDE:
                 row.append(_Cell(_short(package.layer or package.diff_id) or "-", _DIM))
             rows.append([*row, _Cell(" ".join(match.summary.split()), _DIM)])

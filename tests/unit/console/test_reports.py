@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from garrison.cli import ci, console_report
 from garrison.cli.target import ConsoleAnswerError, Remote
 from garrison.console import images, scans
 from garrison.console.state import AppState
+from garrison.database import waivers
 from garrison.database.images import ImageQuery
 from garrison.egress import ProxySettings
 from garrison.errors import InvalidSettingError
@@ -87,6 +88,27 @@ async def test_a_build_cannot_hide_what_a_defender_found(build: Client, feed: Ap
     detail = images.detail(feed, FOUND.digest)
     assert detail.report is not None
     assert detail.report.labels == LABELS
+
+
+async def test_waivers_of_the_console_hold_for_builds(build: Client, feed: AppState) -> None:
+    now = datetime.now(UTC)
+    with feed.db.write() as c:
+        waivers.create(
+            c,
+            advisory="GHSA-1",
+            package="",
+            image="",
+            reason="Never reached",
+            expires_at=now + timedelta(days=1),
+            actor="ada",
+            now=now,
+        )
+    answer = await post(build)
+    assert [each["id"] for each in answer.json["findings"]] == ["GHSA-2"]
+    [waived] = answer.json["suppressed"]
+    assert (waived["id"], waived["decision"]["reason"]) == ("GHSA-1", "Never reached")
+    [image] = images.page(feed, ImageQuery()).items
+    assert image.counts.total == 1
 
 
 async def test_a_newer_report_of_a_build_replaces_an_older_one(

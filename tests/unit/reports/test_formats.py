@@ -19,9 +19,17 @@ from packageurl import PackageURL
 from spdx_tools.spdx.parser.jsonlikedict.json_like_dict_parser import JsonLikeDictParser
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
-from garrison.findings import Decision, ScanReport
+from garrison.advisories.facts import Epss, Kev
+from garrison.findings import Decision, Finding, ScanReport
 from garrison.packages import Inventory
-from garrison.reports import FORMATS, PACKAGE_FORMATS, Format, render, render_packages
+from garrison.reports import (
+    FORMATS,
+    PACKAGE_FORMATS,
+    Format,
+    findings_of,
+    render,
+    render_packages,
+)
 from tests.unit.reports.samples import (
     ACCEPTED,
     ALL,
@@ -348,3 +356,27 @@ def test_names_that_are_no_text_do_no_harm() -> None:
         if format in ("table",):
             assert "\x1b" not in text
     assert cyclonedx_schema().validate_str(render(found, "cyclonedx", now=NOW)) is None
+
+
+def test_exploitation_is_said_in_each_format() -> None:
+    def attacked(finding: Finding) -> Finding:
+        kev = Kev("2024-02-01", "2024-03-01", False, "", "")
+        match = replace(finding.match, epss=Epss(0.97, 0.999), kev=kev, exploited=True)
+        return replace(finding, match=match)
+
+    plain = report(NPM)
+    subject = replace(plain, findings=tuple(map(attacked, plain.findings)))
+    [rule] = rules(subject).values()
+    assert "exploited" in rule["properties"]["tags"]
+    assert results(subject)[0]["properties"]["epss"] == 0.97
+    [row] = rows(render(subject, "csv", now=NOW))
+    assert (row["epss"], row["exploited"]) == ("0.97000", "yes")
+    properties = vulnerabilities(subject)["CVE-2024-1"]["properties"]
+    assert {"name": "garrison:exploitedSince", "value": "2024-02-01"} in properties
+    table = render(subject, "table", now=NOW, width=160)
+    assert "Known to be exploited: CVE-2024-1." in table
+    assert "0.970" in table
+    known = json.loads(render(subject, "json", now=NOW))["findings"]
+    assert findings_of(known, subject.inventory) == subject.findings
+    assert list(sarif_schema().iter_errors(document(subject, "sarif"))) == []
+    assert cyclonedx_schema().validate_str(render(subject, "cyclonedx", now=NOW)) is None
