@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from lab.image import Image
 from tests.integration.scan.test_scan_cli import CRITICAL, LOW, advisory
