@@ -16,8 +16,8 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +25,8 @@ from bench import images
 from lab import distributions
 from lab.image import Image, real
 from lab.oci import decompress
-from lab.truth import Truth, look
+from lab.process import program
+from lab.truth import NpmPackage, Truth, look
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "accuracy.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
@@ -145,7 +146,23 @@ def _unpacked(image: Image) -> Truth:
             with blob.open("rb") as packed, tar.open("wb") as out:
                 shutil.copyfileobj(decompress(packed, kind), out, 1 << 20)  # type: ignore[arg-type]
             _apply(tar, root)
-        return look(root)
+        seen = look(root)
+        return replace(seen, npm=tuple(_npm_everywhere(root)))
+
+
+def _npm_everywhere(root: Path) -> Iterator[NpmPackage]:
+    """`npm ls` in every folder in which npm installed, not only in the lab's own project."""
+    for folder in sorted(root.rglob("node_modules")):
+        project = folder.parent
+        if "node_modules" not in project.parts and (project / "package.json").exists():
+            argv = [program("npm"), "ls", "--all", "--parseable", "--long"]
+            done = subprocess.run(
+                argv, cwd=project, capture_output=True, text=True, check=False, timeout=600
+            )
+            for line in done.stdout.splitlines():
+                path, _, rest = line.partition(":")
+                name, _, version = rest.partition(":")[0].rpartition("@")
+                yield NpmPackage(name, version, path)
 
 
 def _apply(tar: Path, root: Path) -> None:
@@ -444,6 +461,18 @@ def _cell(count: int, missing: int, more: int) -> str:
     return f"{count} ({', '.join(marks)})" if marks else str(count)
 
 
+def _versions(tools: Iterable[str]) -> str:
+    """What took part, each with its version."""
+    found = []
+    for name in tools:
+        argv = [name.lower(), "--version"]
+        if name == "Garrison":
+            argv = [sys.executable, "-m", *argv]
+        number = re.search(r"\d+\.\d+\.\d+", _run(argv))
+        found.append(f"{name} {number[0] if number else ''}".strip())
+    return ", ".join(found)
+
+
 def main() -> None:
     """Compare, print, and end with 1 where a difference has no reason."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -466,6 +495,7 @@ def main() -> None:
         text = PAGE.read_text()
         head, _, rest = text.partition(BEGIN)
         tail = rest.partition(END)[2]
+        sections.insert(0, f"Measured with {_versions(tools)}.\n")
         PAGE.write_text(f"{head}{BEGIN}\n\n{chr(10).join(sections)}\n{END}{tail}")
     sys.exit(1 if unknown else 0)
 

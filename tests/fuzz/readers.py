@@ -7,8 +7,10 @@ may answer or refuse with FileError; anything else ends the run with the bytes t
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,7 +21,7 @@ with atheris.instrument_imports(include=["garrison.packages"]):
     from garrison.packages.readers.apk import read_installed
     from garrison.packages.readers.dpkg import read_list, read_md5sums, read_status
     from garrison.packages.readers.osrelease import read_os_release
-    from garrison.packages.readers.python import read_metadata
+    from garrison.packages.readers.python import read_egg, read_egg_link, read_metadata
     from garrison.packages.readers.rpm import read_bdb, read_ndb, read_sqlite, read_wal
     from garrison.packages.readers.rpm.header import read_header
     from garrison.packages.versions import SCHEMES, InvalidVersionError
@@ -51,6 +53,13 @@ def _version(data: bytes) -> None:
         assert SCHEMES[scheme].compare(a, b) == -SCHEMES[scheme].compare(b, a)
 
 
+def _egg() -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("EGG-INFO/PKG-INFO", "Name: a\nVersion: 1\n")
+    return out.getvalue()
+
+
 TARGETS: dict[str, tuple[Callable[[bytes], object], Sequence[bytes]]] = {
     "rpm-header": (read_header, [HEADER]),
     "rpm-sqlite": (read_sqlite, [sqlite_of([HEADER] * 3)]),
@@ -62,6 +71,8 @@ TARGETS: dict[str, tuple[Callable[[bytes], object], Sequence[bytes]]] = {
     "dpkg-sums": (read_md5sums, [b"0" * 32 + b"  usr/lib/python3/a.egg-info\n"]),
     "apk": (read_installed, [b"P:a\nV:1\nA:x86_64\no:b\nF:usr/lib\nR:x.egg-info\n\n"]),
     "python": (read_metadata, [b"Metadata-Version: 2.1\nName: a\nVersion: 1\n\n"]),
+    "python-egg": (read_egg, [_egg()]),
+    "python-link": (read_egg_link, [b"/srv/app\n.\n"]),
     "os-release": (read_os_release, [b'ID=debian\nVERSION_ID="12"\n']),
     "version": (_version, [b"1:2.0~rc1-1\n1:2.0-1"]),
 }

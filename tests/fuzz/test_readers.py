@@ -12,7 +12,7 @@ import pytest
 SECONDS = int(os.environ.get("FUZZ_SECONDS", "15"))
 NAMES = (
     *("rpm-header", "rpm-sqlite", "rpm-ndb", "rpm-bdb", "rpm-wal", "dpkg", "dpkg-list"),
-    *("dpkg-sums", "apk", "python", "os-release", "version"),
+    *("dpkg-sums", "apk", "python", "python-egg", "python-link", "os-release", "version"),
 )
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -35,7 +35,7 @@ from garrison.packages.readers.apk import read_installed
 from garrison.packages.readers.dpkg import read_list, read_md5sums, read_status
 from garrison.packages.readers.npm import read_package_json
 from garrison.packages.readers.osrelease import read_os_release
-from garrison.packages.readers.python import read_metadata
+from garrison.packages.readers.python import read_egg, read_egg_link, read_metadata
 from tests.unit.images.samples import Text, header, octal, padded, reader
 from tests.unit.images.test_stream import Source
 
@@ -230,12 +230,15 @@ DATABASES = {
     "lib/apk/db/installed": read_installed,
     "x/site-packages/a.dist-info/METADATA": read_metadata,
     "x/node_modules/a/package.json": read_package_json,
+    "x/site-packages/a.egg": read_egg,
+    "x/site-packages/a.egg-link": read_egg_link,
     "etc/os-release": read_os_release,
 }
 LINES = [
     *(b"Package: a\n", b"Version: 1\n", b"Status: install ok installed\n", b"\n", b" x\n"),
     *(b"Source: b (2)\n", b"P:a\n", b"V:1\n", b"F:usr\n", b"R:package.json\n", b"Name: x\n"),
     *(b"ID=debian\n", b'VERSION_ID="12\n', b"/usr/package.json\n", b"\xff", b"\r\n", b"\0"),
+    *(b"PK\3\4", b"PK\1\2" + bytes(42), b"PK\5\6" + bytes(18)),
     *(b'{"name":', b'"a",', b'"version":', b"1}"),
 ]
 CONTENT = st.one_of(

@@ -15,6 +15,7 @@ from garrison.packages.readers.facts import (
     Contents,
     Database,
     DistributionPackage,
+    EggLink,
     FileList,
     Named,
 )
@@ -57,6 +58,11 @@ class _Assembly:
         self.packages: list[Package] = []
         self.owners: dict[str, str] = {}
         self.databases = 0
+        self.linked = {
+            view.resolve(entry.facts.folder)
+            for entry in view.files.values()
+            if isinstance(entry.facts, EggLink)
+        }
 
     def run(self) -> Assembled:
         self._dpkg()
@@ -148,7 +154,11 @@ class _Assembly:
     def _named(self, path: str, entry: Entry, facts: Named) -> Package:
         if path.endswith("package.json"):
             return self._package("npm", *npm.split_scope(facts.name), path, entry, npm.position)
-        return self._package("pypi", "", facts.name, path, entry, python.position)
+        return self._package("pypi", "", facts.name, path, entry, self._python_position)
+
+    def _python_position(self, path: str) -> Position:
+        found = python.position(path)
+        return "installed" if found == "loose" and python.home(path) in self.linked else found
 
     def _package(
         self,

@@ -22,6 +22,13 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
+class EggLink:
+    """Python packages in development at a folder, absolute, that are installed by its name."""
+
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
 class Component:
     """One of several packages that a file holds or names.
 

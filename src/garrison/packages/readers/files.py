@@ -10,7 +10,7 @@ from garrison.packages.readers.apk import read_installed
 from garrison.packages.readers.dpkg import read_list, read_md5sums, read_status
 from garrison.packages.readers.npm import read_package_json
 from garrison.packages.readers.osrelease import read_os_release
-from garrison.packages.readers.python import read_metadata
+from garrison.packages.readers.python import read_egg, read_egg_link, read_metadata
 
 _STATUS_D = "/dpkg/status.d/"
 RPM_FOLDERS = ("var/lib/rpm", "usr/lib/sysimage/rpm", "usr/share/rpm")
@@ -32,6 +32,8 @@ class PackageFiles:
         b"/METADATA",
         b"/PKG-INFO",
         b".egg-info",
+        b".egg",
+        b".egg-link",
         b".list",
         b".gemspec",
         b"os-release",
@@ -97,6 +99,10 @@ def _reader(path: str) -> Callable[[bytes], object | None] | None:
         return read_metadata if folder.endswith((".egg-info", "EGG-INFO")) else None
     if base.endswith(".egg-info"):
         return read_metadata
+    if base.endswith(".egg"):
+        return read_egg
+    if base.endswith(".egg-link"):
+        return read_egg_link if folder.endswith("-packages") else None
     if _STATUS_D in path:
         return read_md5sums if base.endswith(".md5sums") else read_status
     if base.endswith(".gemspec"):

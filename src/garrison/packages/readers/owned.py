@@ -13,6 +13,7 @@ _ENDINGS = (
     "/METADATA",
     "/PKG-INFO",
     ".egg-info",
+    ".egg",
     "/package.json",
     ".gemspec",
     ".jar",
