@@ -25,6 +25,7 @@ from garrison.egress.errors import (
     error_classes,
 )
 from garrison.egress.explain import explain
+from garrison.egress.place import Led
 from garrison.egress.route import (
     Choice,
     Direct,
@@ -79,6 +80,7 @@ __all__ = [
     "Fetched",
     "Headers",
     "InvalidSettings",
+    "Led",
     "More",
     "Proxy",
     "ProxyAddress",

@@ -24,11 +24,12 @@ from garrison.egress.errors import (
 from garrison.egress.failover import first_that_works
 from garrison.egress.handshake import USER_AGENT, AnswerFault, Exchange, Scrub
 from garrison.egress.pac import MAX_SCRIPT, PAC, Load, decoded
-from garrison.egress.plan import Ask, Call, Checked, Plan, begin, calls_for, check
+from garrison.egress.place import Led, Place
+from garrison.egress.plan import Ask, Call, Checked, Opened, Plan, begin, calls_for, check
 from garrison.egress.record import Observer, moved, teller
 from garrison.egress.redirect import redirected
 from garrison.egress.result import failed, passed
-from garrison.egress.route import Choice, Explanation, choose_route
+from garrison.egress.route import Choice, Explanation, choose_route, limits_of
 from garrison.egress.rules import More
 from garrison.egress.settings import ProxySettings
 from garrison.egress.sockets import Wire
@@ -53,10 +54,11 @@ class Body:
         timeout: float,
         url: str,
         count: Callable[[int], None] | None = None,
+        place: Place = "public",
     ) -> None:
         self._wire, self._exchange = wire, exchange
         self._destination, self._timeout = destination, timeout
-        self.url = url
+        self.url, self.place = url, place
         self._count, self._received = count, 0
         assert exchange.answer is not None
         self.status: int = exchange.answer.status
@@ -190,33 +192,38 @@ def open_body(
     timeout: float = 30.0,
     observer: Observer | None = None,
     extra_ca: str = "",
+    led: Led | None = None,
 ) -> Body:
     """Send a request and return as soon as the head of its answer is there.
 
     No redirect is followed; any status of the destination is returned.
     timeout: seconds until the head is there, then for each read. extra_ca: PEM, trusted for this
-    connection as well. observer: gets one record.
+    connection as well. observer: gets one record. led: somebody else's word names the URL, such as
+    a redirect, so that it may not be inside this network.
 
     Raises EgressError: the destination was not reached. BadUrlError.
     """
     target = Target.parse(url)
     wire = Wire(timeout)
     choice = decide(target, settings, purpose, wire.trace, observer, timeout)
-    calls = calls_for(target, choice, settings, extra_ca=extra_ca)
+    calls = calls_for(
+        target, choice, settings, extra_ca=extra_ca, led=limits_of(led, target, settings, purpose)
+    )
 
-    def attempt(call: Call) -> Plan[Exchange]:
+    def attempt(call: Call) -> Plan[tuple[Opened, Exchange]]:
         wire.call = call
         asked = _request(method, target, call, headers or {}, data)
-        _, exchange = yield from begin(call, asked, wire.trace)
-        return exchange
+        return (yield from begin(call, asked, wire.trace))
 
-    exchange = wire.run(first_that_works(calls, wire.trace, attempt, teller(observer, purpose)))
+    opened, exchange = wire.run(
+        first_that_works(calls, wire.trace, attempt, teller(observer, purpose))
+    )
 
     def count(received: int) -> None:
         assert wire.call is not None
         moved(observer, wire.call, purpose, sent=len(data or b""), received=received)
 
-    return Body(wire, exchange, target.endpoint, timeout, url, count)
+    return Body(wire, exchange, target.endpoint, timeout, url, count, opened.place)
 
 
 def decide(
@@ -316,11 +323,12 @@ def fetch(
     """Send a request and return its whole answer.
 
     redirects: how many are followed, each by its own route; `Authorization` and `Cookie` stay
-    with the first host and are never sent from https to http. Otherwise as `open_body`.
+    with the first host and are never sent from https to http. None leads inside this network,
+    unless the first host is there. Otherwise as `open_body`.
 
     Raises EgressError, TooLargeError beyond `limit` bytes. BadUrlError.
     """
-    given, followed = dict(headers or {}), 0
+    given, followed, led = dict(headers or {}), 0, None
     while True:
         with open_body(
             url,
@@ -332,7 +340,9 @@ def fetch(
             timeout=timeout,
             observer=observer,
             extra_ca=extra_ca,
+            led=led,
         ) as body:
+            led = led or Led(Target.parse(url).endpoint.host, body.place)
             step = redirected(url, body.status, body.headers, method, given) if redirects else None
             if step is None:
                 return Fetched(body.status, body.headers, body.read(limit=limit), url)

@@ -57,7 +57,7 @@ class BypassEntry:
     @classmethod
     def _network(cls, entry: str) -> Self | None:
         if "/" in entry:
-            return cls("network", *_cidr(entry))
+            return cls._range(entry)
         if (address := read_ip(entry)) is not None:
             return cls("network", str(address), network=ipaddress.ip_network(_plain(address)))
         host, port = _split_port(entry)
@@ -66,6 +66,18 @@ class BypassEntry:
             return cls("network", text, network=ipaddress.ip_network(_plain(address)), port=port)
         _refuse_partial_ip(entry)
         return None
+
+    @classmethod
+    def _range(cls, entry: str) -> Self:
+        length, port = entry.partition("/")[2], None
+        if "]" not in length and length.count(":") == 1 and length.partition(":")[0].isdigit():
+            entry, port = _split_port(entry)
+        network = _cidr(entry)
+        if port is None:
+            return cls("network", str(network), network=network)
+        address = network.network_address
+        host = f"[{address}]" if address.version == 6 else str(address)
+        return cls("network", f"{host}/{network.prefixlen}:{port}", network=network, port=port)
 
     @classmethod
     def _name(cls, entry: str) -> Self:
@@ -161,6 +173,8 @@ class BypassList:
             entries.append(entry)
         made = cls(tuple(entries), in_cluster=in_cluster)
         warnings += _redundant(entries, made.builtin if direct else ())
+        if direct:
+            warnings += _only_addresses(entries)
         return replace(made, warnings=tuple(warnings)), tuple(errors)
 
     @classmethod
@@ -205,26 +219,40 @@ def _redundant(entries: list[BypassEntry], builtin: tuple[BypassEntry, ...]) -> 
     return found
 
 
+def _only_addresses(entries: list[BypassEntry]) -> list[str]:
+    """Ranges of this network without a single name beside them: mostly a misunderstanding."""
+    ranges = [one for one in entries if one.network is not None and one.network.num_addresses > 1]
+    inside = [one for one in ranges if one.network is not None and one.network.is_private]
+    if not inside or any(one.network is None for one in entries):
+        return []
+    return [
+        f"{inside[0]} matches what is written as an address; a name such as registry.corp.test is"
+        " not resolved for it: list names too, if there are any"
+    ]
+
+
 def _split_port(entry: str) -> tuple[str, int | None]:
     host, colon, port = entry.rpartition(":")
-    if not colon or (":" in host and not host.endswith("]")):
+    if not colon or (":" in host and "]" not in host):
         return entry, None
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise BypassEntryError(entry, "has a port that is no port")
     return host, int(port)
 
 
-def _cidr(entry: str) -> tuple[str, str, Network]:
+def _cidr(entry: str) -> Network:
     address_text, _, rest = entry.partition("/")
     if not rest.isascii() or not (rest.isdigit() or read_ip(rest) is not None):
+        address = read_ip(address_text)
+        if address is not None and address.version == 6 and rest.count(":") == 1:
+            raise BypassEntryError(entry, "has a port behind bare IPv6", f"[{address}]/{rest}")
         raise BypassEntryError(entry, "has a path: an entry is a host", address_text)
     if address_text.startswith("[") and address_text.endswith("]"):
         address_text = address_text[1:-1]
     try:
-        network = ipaddress.ip_network(f"{address_text}/{rest}", strict=False)
+        return ipaddress.ip_network(f"{address_text}/{rest}", strict=False)
     except ValueError:
         raise BypassEntryError(entry, "is not a range of addresses", "10.0.0.0/8") from None
-    return str(network), "", network
 
 
 def _refuse_partial_ip(entry: str) -> None:

@@ -163,6 +163,24 @@ class PacAnswerError(EgressError):
         super().__init__(f"the PAC file's answer cannot be used: {said}")
 
 
+class LedAstrayError(EgressError):
+    """A registry's redirect or token service leads where strangers may not lead us."""
+
+    code, at, actor = "egress.led_astray", "resolve", "destination"
+
+    def __init__(self, by: str, destination: Endpoint, what: str) -> None:
+        super().__init__(f"{by} sends us to {destination}, which is {what}")
+        self.by = by
+
+    @property
+    def hint(self) -> str:
+        return (
+            f"Only a server at such a place itself may lead there. If {self.by} is right and the"
+            f" address is a private one of yours, add a rule in {_PAGE} that names its host, the"
+            " purpose registry, and the use direct."
+        )
+
+
 # --- names and TCP --------------------------------------------------------------------------
 
 

@@ -43,6 +43,7 @@ from garrison.egress.errors import (
 from garrison.egress.failover import HEALTH, first_that_works, moves_on
 from garrison.egress.handshake import BODY_KEPT, USER_AGENT, is_proxys_own, kept_answer
 from garrison.egress.pac import PAC
+from garrison.egress.place import Led, Place
 from garrison.egress.plan import (
     Call,
     Checked,
@@ -59,7 +60,7 @@ from garrison.egress.record import Observer, moved, observe, teller
 from garrison.egress.redirect import redirected
 from garrison.egress.refusal import is_refusal, refusal, unauthorised
 from garrison.egress.result import failed, passed
-from garrison.egress.route import Choice, Explanation, ViaProxy, choose_route
+from garrison.egress.route import Choice, Explanation, ViaProxy, choose_route, limits_of
 from garrison.egress.settings import ProxySettings
 from garrison.egress.signin import SignIn
 from garrison.egress.trace import Answer, ConnectionRecord, TestResult, Trace
@@ -126,6 +127,11 @@ class _Attempt:
         """The CA that opened TLS on the latest connection there."""
         return self.pool.connector.interceptors.get(str(self.destination))
 
+    @property
+    def place(self) -> Place:
+        """Where the destination is, as of the latest connection there."""
+        return self.pool.connector.places.get(str(self.destination), "public")
+
     def take(self, calls: tuple[Call, ...]) -> None:
         """Try these now."""
         self.calls, self.call, self.authorization = calls, calls[0], None
@@ -164,6 +170,7 @@ class _Connector(aiohttp.BaseConnector):
         super().__init__(limit=0, keepalive_timeout=_IDLE_SECONDS)
         self.pins: dict[bytes, str] = {}
         self.interceptors: dict[str, bytes] = {}
+        self.places: dict[str, Place] = {}
         self.refused = 0
         """Connections that had signed in and were refused later: none of them is used again."""
 
@@ -187,6 +194,7 @@ class _Connector(aiohttp.BaseConnector):
                                             req.method, attempt.target.absolute))  # fmt: skip
             if header is not None:
                 req.headers["Proxy-Authorization"] = header
+        self.places[endpoint] = opened.place
         self.interceptors.pop(endpoint, None)
         if opened.interceptor is not None:
             self.interceptors[endpoint] = opened.interceptor
@@ -236,7 +244,7 @@ class _Generation:
     def __init__(self, settings: ProxySettings) -> None:
         self.settings = settings
         self._pools: dict[tuple[str, ...], _Pool] = {}
-        self._ways: dict[tuple[str, Endpoint, Purpose, str], _Way] = {}
+        self._ways: dict[tuple[str, Endpoint, Purpose, str, Led | None], _Way] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._users = 0
         self._retired = False
@@ -248,6 +256,7 @@ class _Generation:
         purpose: Purpose,
         extra_ca: str,
         pin: bytes | None,
+        led: Led | None,
         trace: Trace,
         observer: Observer | None,
         timeout: float,
@@ -256,27 +265,33 @@ class _Generation:
 
         Call it in the event loop that uses the connections.
         """
-        key = (target.scheme, target.endpoint, purpose, extra_ca)
+        settings = self.settings
+        led = limits_of(led, target, settings, purpose)
+        key = (target.scheme, target.endpoint, purpose, extra_ca, led)
         found = self._ways.get(key) if pin is None else None
         if found is not None:
             return found
-        settings = self.settings
         choice = await _decide(target, settings, purpose, trace, observer, timeout)
-        pool = self._pool(choice)
+        pool = self._pool(choice, led)
         known = pool.connector.pins.get(pin, "") if pin is not None else ""
-        calls = calls_for(target, choice, settings, extra_ca=extra_ca, pin=pin, known=known)
+        calls = calls_for(
+            target, choice, settings, extra_ca=extra_ca, pin=pin, known=known, led=led
+        )
         more_ca = f"{calls[0].extra_ca}\n{known}"
         found = _Way(pool, calls, context_for(settings.trust, more_ca) if more_ca.strip() else True)
         if pin is None and not settings.more.pac_url and len(self._ways) < _WAYS_KEPT:
             self._ways[key] = found
         return found
 
-    def _pool(self, choice: Choice) -> _Pool:
+    def _pool(self, choice: Choice, led: Led | None) -> _Pool:
+        """led: a connection that was opened without its limits is not for it."""
         self._loop = asyncio.get_running_loop()
         routes = tuple(
             str(route.proxy) if isinstance(route, ViaProxy) else str(route)
             for route in choice.candidates
         )
+        if led is not None:
+            routes += (led.place,)
         if routes not in self._pools:
             self._pools[routes] = _Pool()
         return self._pools[routes]
@@ -393,15 +408,16 @@ class EgressClient:
         """Any status of the destination is returned.
 
         timeout: seconds for everything. limit: bytes of the body. redirects: how many are
-        followed, each by its own route; `Authorization` and `Cookie` stay with the first host.
+        followed, each by its own route; `Authorization` and `Cookie` stay with the first host, and
+        none leads inside this network unless that host is there.
         extra_ca: PEM, trusted for this request as well.
 
         Raises EgressError: the destination was not reached. BadUrlError.
         """
         deadline = asyncio.get_running_loop().time() + timeout
-        given, followed = dict(headers or {}), 0
+        given, followed, led = dict(headers or {}), 0, None
         while True:
-            attempt = await self._attempt(url, purpose, timeout, deadline, extra_ca)
+            attempt = await self._attempt(url, purpose, timeout, deadline, extra_ca, led=led)
             # Not by `_send`: a context manager for each small request is a tenth of its time.
             attempt.generation.enter()
             try:
@@ -421,6 +437,7 @@ class EgressClient:
                     _done_with(response)
             finally:
                 await attempt.generation.leave()
+            led = led or Led(attempt.destination.host, attempt.place)
             followed += 1
             if followed > redirects:
                 raise attempt.told(TooManyRedirectsError(attempt.destination))
@@ -557,10 +574,13 @@ class EgressClient:
         deadline: float,
         extra_ca: str,
         pin: bytes | None = None,
+        led: Led | None = None,
     ) -> _Attempt:
         target, generation = Target.parse(url), self._generation
         trace = Trace(time.monotonic)
-        way = await generation.way(target, purpose, extra_ca, pin, trace, self._observer, timeout)
+        way = await generation.way(
+            target, purpose, extra_ca, pin, led, trace, self._observer, timeout
+        )
         return _Attempt(
             generation,
             way.pool,

@@ -37,6 +37,7 @@ from garrison.egress.errors import (
     ExpiredError,
     InspectorFailedError,
     InterceptedError,
+    LedAstrayError,
     NameServerError,
     NotAllowedError,
     NotTlsError,
@@ -101,6 +102,7 @@ from garrison.egress.interception import (
     judge,
     judge_trusted,
 )
+from garrison.egress.place import WORDS, Led, Place, place_named
 from garrison.egress.refusal import (
     is_refusal,
     portal,
@@ -259,7 +261,7 @@ class Call:
     proxy, which then gets requests in absolute form. watched: a chain that ends at one of the
     operator's CAs means interception (not on routes the operator made direct). pin: SHA-256 of a
     CA's public key that is trusted if ordinary verification fails. known: PEM of that CA, once it
-    was seen.
+    was seen. led: somebody's word names the destination, which limits where it may be.
     """
 
     destination: Endpoint
@@ -272,6 +274,7 @@ class Call:
     watched: bool = False
     pin: bytes | None = None
     known: str = ""
+    led: Led | None = None
 
     @property
     def absolute(self) -> bool:
@@ -287,6 +290,7 @@ def calls_for(
     extra_ca: str = "",
     pin: bytes | None = None,
     known: str = "",
+    led: Led | None = None,
 ) -> tuple[Call, ...]:
     """The connections that would serve a request for `target`, in the order of the choice.
 
@@ -311,6 +315,7 @@ def calls_for(
             watched=watched,
             pin=pin,
             known=known,
+            led=led,
         )
         for route in choice.candidates
     )
@@ -325,6 +330,8 @@ class Opened:
     peer: Peer | None = None
     interceptor: bytes | None = None
     pinned: Certificate | None = None
+    place: Place = "public"
+    """Where the destination is; by a proxy it counts as public."""
 
     @property
     def intercepted_by(self) -> str | None:
@@ -374,6 +381,7 @@ class _Look:
 class _Way:
     def __init__(self, call: Call, trace: Trace, addresses: tuple[Address, ...] = ()) -> None:
         self.call, self.trace, self.addresses = call, trace, addresses
+        self.place: Place = "public"
         self.proxy = call.route.proxy if isinstance(call.route, ViaProxy) else None
         self.first = self.proxy.endpoint if self.proxy else call.destination
         self.sign_in = sign_in_for(call)
@@ -385,7 +393,7 @@ class _Way:
             # The proxy has done its part: the destination may have the rest of the time.
             yield Share(None)
         if not self.call.tls:
-            return Opened(self.addresses)
+            return Opened(self.addresses, place=self.place)
         context = context_for(self.call.trust, f"{self.call.extra_ca}\n{self.call.known}")
         try:
             peer = yield from self._tls(context)
@@ -394,12 +402,12 @@ class _Way:
             if pinned is None:
                 raise
         else:
-            return Opened(self.addresses, peer, self._interceptor(peer))
+            return Opened(self.addresses, peer, self._interceptor(peer), place=self.place)
         # The failed attempt is no part of the way that is used.
         del self.trace.steps[mark:]
         yield from self._reach()
         peer = yield from self._tls(pinned_context(pinned))
-        return Opened(self.addresses, peer, pinned=pinned)
+        return Opened(self.addresses, peer, pinned=pinned, place=self.place)
 
     def _interceptor(self, peer: Peer) -> bytes | None:
         if not self.call.watched:
@@ -427,6 +435,21 @@ class _Way:
             except OSError as error:
                 raise self._unresolved(error.errno) from None
             step.detail = ", ".join(dict.fromkeys(map(str, self.addresses)))
+            self._check_place()
+
+    def _check_place(self) -> None:
+        """After resolving and before connecting, so that no name leads where no address may."""
+        led, destination = self.call.led, self.call.destination
+        if led is None:
+            return
+        if self.proxy is not None:
+            place = led.refused_by_proxy(destination.host)
+        else:
+            place = led.refused(map(str, self.addresses))
+            # Of several, only those that may be called are.
+            self.addresses = tuple(one for one in self.addresses if led.refused([str(one)]) is None)
+        if place is not None:
+            raise LedAstrayError(led.by, destination, WORDS[place])
 
     def _unresolved(self, number: int | None) -> EgressError:
         if number in _RESOLVER_FAILED:
@@ -443,6 +466,8 @@ class _Way:
             except OSError as error:
                 raise self._unconnected(error, self.trace.clock() - started) from None
             step.detail = str(address)
+            if self.proxy is None:
+                self.place = place_named(str(address)) or "public"
 
     def _unconnected(self, error: OSError, seconds: float) -> EgressError:
         proxied = self.proxy is not None

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 from garrison.egress.bypass import BUILTIN, IN_CLUSTER
 from garrison.egress.credentials import Credentials, ProxyAuth
 from garrison.egress.endpoint import Endpoint, ProxyAddress, Purpose, Target
+from garrison.egress.place import Led
 from garrison.egress.rules import DEFAULT_NAME, Proxy, Rule
 from garrison.egress.settings import ProxySettings
 
@@ -85,6 +86,23 @@ def choose_route(
         if rule.matches(destination, purpose, settings.group):
             return _by_rule(rule, settings, pac)
     return _by_default(settings, pac)
+
+
+def limits_of(
+    led: Led | None, target: Target, settings: ProxySettings, purpose: Purpose
+) -> Led | None:
+    """Where `led` may lead; a rule that names both the purpose and the destination, and sends it
+    direct, says that a private address is meant."""
+    if led is None:
+        return None
+    named = any(
+        rule.use == "direct"
+        and rule.purposes
+        and rule.destinations.entries
+        and rule.matches(target.endpoint, purpose, settings.group)
+        for rule in settings.more.rules
+    )
+    return Led(led.by, "private") if named and led.place == "public" else led
 
 
 def _allowed(destination: Endpoint, settings: ProxySettings, purpose: Purpose) -> bool:

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 import msgspec
 
-from garrison.egress import EgressError, open_body
+from garrison.egress import EgressError, Led, open_body
 from garrison.images import limits
 from garrison.images.blobs import BlobImage, verified
 from garrison.images.challenge import Challenge, Token, parse_challenges, parse_token
@@ -138,6 +138,7 @@ class Registry:
         self._clock = clock
         self._lock = threading.Lock()
         self._base = ""
+        self._led: Led | None = None
         self._basic = False
         self._bearer: Challenge | None = None
         self._token: Token | None = None
@@ -299,7 +300,8 @@ class Registry:
         raise RegistryError(f"{origin[1]} redirects more than {MAX_REDIRECTS} times")
 
     def _open(self, url: str, headers: Mapping[str, str], data: bytes | None = None) -> Body:
-        return open_body(
+        """The first answer tells where the registry is: nothing it says leads further inside."""
+        body = open_body(
             url,
             self._settings,
             purpose="registry",
@@ -309,7 +311,10 @@ class Registry:
             timeout=self._timeout,
             observer=self._observer,
             extra_ca=self._access.ca,
+            led=self._led,
         )
+        self._led = self._led or Led(self.image.domain, body.place)
+        return body
 
     # Signing in
 

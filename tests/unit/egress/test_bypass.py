@@ -102,10 +102,21 @@ WARNINGS = [
     ("a.test x.a.test", ["x.a.test is not needed: a.test covers it"]),
     (".a.test a.test", [".a.test is not needed: a.test covers it"]),
     ("a.test:80 a.test", ["a.test:80 is not needed: a.test covers it"]),
-    ("10.0.0.0/8 10.1.0.0/16", ["10.1.0.0/16 is not needed: 10.0.0.0/8 covers it"]),
-    ("10.1.2.3/8", ["10.1.2.3/8 means 10.0.0.0/8"]),
+    ("10.0.0.0/8 10.1.0.0/16 a.test", ["10.1.0.0/16 is not needed: 10.0.0.0/8 covers it"]),
+    ("10.1.2.3/8 a.test", ["10.1.2.3/8 means 10.0.0.0/8"]),
     ("127.0.0.1", ["127.0.0.1 is not needed: 127.0.0.0/8 is always direct"]),
     ("localhost", ["localhost is not needed: localhost is always direct"]),
+    ("10.0.0.0/8:443 10.0.0.0/8 a.test", ["10.0.0.0/8:443 is not needed: 10.0.0.0/8 covers it"]),
+    (".svc", [".svc is not needed: .svc is always direct"]),
+    ("x.cluster.local", ["x.cluster.local is not needed: .cluster.local is always direct"]),
+    ("8.8.0.0/16", []),
+    (
+        "10.0.0.0/8",
+        [
+            "10.0.0.0/8 matches what is written as an address; a name such as registry.corp.test is"
+            " not resolved for it: list names too, if there are any"
+        ],
+    ),
     ("* a.test", ["a.test is not needed: * covers it"]),
     ("a.test .b.test 10.0.0.0/8 fd00::/8 c.test:80", []),
 ]

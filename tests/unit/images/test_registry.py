@@ -635,3 +635,19 @@ def test_tokens_hide_themselves() -> None:
 
 def test_a_token_for_ever_is_not_believed() -> None:
     assert parse_token(b'{"token": "abc", "expires_in": 1e300}', now=0.0).until <= 3600
+
+
+@pytest.mark.parametrize("way", ["realm", "blob", "manifest"])
+def test_a_registry_leads_to_no_metadata_service(server: Server, way: str) -> None:
+    """On this machine it may lead to this machine, and nowhere that only the node can reach."""
+    bait = "http://169.254.169.254/latest/meta-data/"
+    if way == "realm":
+        first(server, on("/v2/", 401, WWW_Authenticate=f'Bearer realm="{bait}"'))
+    else:
+        part = sha(LAYER) if way == "blob" else "/manifests/"
+        first(server, on(part, 307, Location=bait))
+    with pytest.raises(EgressError) as error:
+        read(server)
+    assert error.value.code == "egress.led_astray"
+    assert error.value.trace is not None
+    assert [step.hop for step in error.value.trace.steps] == ["resolve"]
