@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -15,11 +16,11 @@ from garrison.cli import main
 from garrison.console import proxy, trust
 from garrison.console.state import AppState
 from garrison.database import audit
-from garrison.egress import TrustBundle
+from garrison.egress import TrustBundle, check_connection
 from lab.authority import Authority
 from lab.faults import scripted, tunnel_to
 from lab.squid import Squid
-from tests.integration.egress.conftest import HOST
+from tests.integration.egress.conftest import HOST, settings
 from tests.integration.egress.destination import Destination, serve
 from tests.unit.console import harness
 
@@ -78,7 +79,6 @@ async def test_another_ca_than_the_shown_one_is_not_trusted(
 ) -> None:
     """The person compared one fingerprint; the chain leads elsewhere by now."""
     import hashlib
-    import ssl
 
     client = behind(state, bump_squid.url)
     der = ssl.PEM_cert_to_DER_cert(other_ca.pem)
@@ -128,8 +128,6 @@ async def test_a_ca_that_only_lies_in_the_chain_is_not_offered(
     state: AppState, outside_ca: Authority, other_ca: Authority, tmp_path: Path
 ) -> None:
     """A server may send any CA's certificate along; only the one that signed is offered."""
-    import ssl
-
     pair = outside_ca.issue(HOST, directory=tmp_path, until=datetime(2099, 1, 1, tzinfo=UTC))
     leaf = pair.certificate.read_text().split("-----END CERTIFICATE-----")[0]
     chain = tmp_path / "chain.pem"
@@ -168,3 +166,49 @@ def test_command_line_trusts_by_fingerprint(
     code, text = run("test", secure.url)
     assert code == 0
     assert "verified certificates:" in text
+
+
+def minting(authority: Authority, folder: Path) -> ssl.SSLContext:
+    """Shows a certificate for whatever name it is greeted with, of a key of its own."""
+
+    def choose(sock: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+        sock.context = authority.server_context(name or "nobody.test")
+
+    context = authority.server_context("nobody.test")
+    context.sni_callback = choose
+    return context
+
+
+async def test_a_proxy_that_makes_certificates_gives_itself_away(
+    proxy_ca: Authority, tmp_path: Path
+) -> None:
+    """No key is reused, and the host is nobody's; it answers to an invented name as well."""
+    with (
+        serve(HOST, minting(proxy_ca, tmp_path)) as destination,
+        scripted(tunnel_to(destination.port)) as port,
+    ):
+        found = check_connection(
+            destination.url, settings(f"http://127.0.0.1:{port}"), purpose="registry"
+        ).as_dict()
+    assert found["error"]["code"] == "egress.tls_intercepted"
+    assert found["interception"]["certainty"] == "certain"
+    assert "whatever name is asked" in found["interception"]["evidence"]
+    assert destination.seen == []
+
+
+async def test_a_public_service_of_a_private_ca_is_intercepted(outside_ca: Authority) -> None:
+    """And from then on that CA is known: the next host is recognised by it."""
+    with (
+        serve("hooks.slack.com", outside_ca.server_context("hooks.slack.com")) as slack,
+        serve(HOST, outside_ca.server_context(HOST)) as other,
+        scripted(tunnel_to(slack.port)) as first,
+        scripted(tunnel_to(other.port)) as second,
+    ):
+        for url, port, evidence in (
+            ("https://hooks.slack.com/services/x", first, "has a certificate of a public CA"),
+            (other.url, second, "the same CA stands in for hooks.slack.com"),
+        ):
+            found = check_connection(url, settings(f"http://127.0.0.1:{port}"), purpose="alerts")
+            assert found.error is not None
+            assert found.error["code"] == "egress.tls_intercepted"
+            assert evidence in found.error["message"]

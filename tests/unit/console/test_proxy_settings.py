@@ -14,6 +14,7 @@ from garrison.console.proxy import KEEP, ProxyForm
 from garrison.console.state import AppState
 from garrison.database.errors import StaleRevisionError
 from garrison.egress import BadUrlError, InvalidSettings
+from garrison.errors import GarrisonError
 from garrison.secret import Secret
 from tests.unit.console.harness import Client, console
 
@@ -228,3 +229,32 @@ async def test_unknown_and_absent_defenders(state: AppState) -> None:
         )
     with pytest.raises(ConflictError, match="node is not connected"):
         await proxy.explain(state, "https://a.test", "registry", row.id)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("http_proxy", "not an address"),
+        ("no_proxy", ["10.*"]),
+        ("ca", "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----"),
+        ("password", b"sealed with another key"),
+        ("more", {"pac_url": "gopher://x"}),
+    ],
+)
+def test_saved_settings_that_cannot_be_read_stop_the_console(
+    state: AppState, column: str, value: Any
+) -> None:
+    """Never a silent direct connection."""
+    from garrison.console.assemble import build_state
+    from garrison.console.contacts import ContactLog
+    from garrison.database.tables import proxy_settings
+
+    row: dict[str, Any] = {
+        "revision": 1, "http_proxy": "http://proxy.test:1", "no_proxy": [], "ca": "",
+        "user": "u", "password": None, "more": {}, "saved_at": datetime.now(UTC), "saved_by": "x",
+    }  # fmt: skip
+    with state.db.write() as c:
+        c.execute(proxy_settings.insert().values({**row, column: value}))
+    with pytest.raises(GarrisonError) as error:
+        build_state(state.settings, state.db, ContactLog(state.db))
+    assert error.value.message
