@@ -732,7 +732,13 @@ def _certificates(certificates: list[dict[str, Any]]) -> str:
 def _print_test(document: dict[str, Any]) -> None:
     route = document["route"]
     print(f"{document['url']} from {document['from']}: {_way(route)} ({route['because']})")
+    ways = {step.get("via", "") for step in document["trace"]}
+    before = None
     for step in document["trace"]:
+        way = step.get("via", "")
+        if len(ways) > 1 and way != before:
+            print(f"  {'directly' if way == 'direct' else f'by {way}'}:")
+        before = way
         mark = "ok  " if step["ok"] else "FAIL"
         detail = f"  {step['detail']}" if step["detail"] else ""
         print(f"  {mark} {step['hop']:10} {step['target']}  {step['ms']:.1f} ms{detail}")

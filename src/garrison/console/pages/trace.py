@@ -119,6 +119,7 @@ class Hop:
     """One row of a trace. state: `done`, `fail`, or `skip` for one that was not reached.
 
     facts: what was negotiated beside the detail. verified: the chain passed; else it was shown.
+    way: where the attempt of another candidate begins, which.
     """
 
     name: str
@@ -128,6 +129,7 @@ class Hop:
     facts: tuple[str, ...] = ()
     certificates: tuple[CertificateLine, ...] = ()
     verified: bool = False
+    way: str = ""
 
     @property
     def shape(self) -> str:
@@ -177,8 +179,9 @@ def trace_view(result: Mapping[str, Any], at: datetime) -> TraceView:
                 for one in (step.get("certificates") or {}).get("chain", ())
             ),
             verified=bool((step.get("certificates") or {}).get("verified")),
+            way=way,
         )
-        for step in result.get("trace", ())
+        for step, way in _attempts(result.get("trace", ()))
     ]
     url, ok = str(result["url"]), bool(result["ok"])
     route = result.get("route") or {}
@@ -208,12 +211,23 @@ def trace_view(result: Mapping[str, Any], at: datetime) -> TraceView:
     )
 
 
-_FACTS = {"alpn": "ALPN", "auth": "signed in by", "http": "HTTP"}
+def _attempts(trace: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], str]]:
+    """Each step, and where several candidates were tried the first of each with its way."""
+    ways = [str(step.get("via") or "") for step in trace]
+    if len(set(ways)) < 2:
+        return [(step, "") for step in trace]
+    return [
+        (step, way if i == 0 or ways[i - 1] != way else "")
+        for i, (step, way) in enumerate(zip(trace, ways, strict=True))
+    ]
+
+
+_FACTS = {"alpn": "ALPN ", "auth": "signed in by ", "http": "HTTP/"}
 
 
 def _facts(negotiated: Mapping[str, str]) -> tuple[str, ...]:
     """TLS version and cipher stand in the detail already."""
-    return tuple(f"{name} {negotiated[key]}" for key, name in _FACTS.items() if negotiated.get(key))
+    return tuple(f"{name}{negotiated[key]}" for key, name in _FACTS.items() if negotiated.get(key))
 
 
 def certificate_line(found: Mapping[str, Any], now: datetime) -> CertificateLine:
