@@ -168,4 +168,4 @@ def sign_in(page: Page, console: RunningConsole) -> None:
     page.get_by_label("Name").fill("admin")
     page.get_by_label("Password").fill(seed.PASSWORD)
     page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url("**/images")
+    page.wait_for_url("**/overview")

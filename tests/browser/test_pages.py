@@ -22,6 +22,7 @@ WIDTHS = (1440, 390)
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 PAGES = {
+    "overview": "/overview",
     "images": "/images",
     "images-search": "/images?q=CVE-2024-5535",
     "images-none": "/images?q=nothing-is-called-that",
@@ -70,6 +71,7 @@ PAGES = {
     "search": "/search?q=checkout",
 }
 EMPTY = {
+    "overview": "/overview",
     "images": "/images",
     "scans": "/scans",
     "scan-new": "/scans/new",

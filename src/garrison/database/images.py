@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
@@ -322,6 +322,14 @@ def _store_reference(
 def count(c: Connection) -> int:
     """How many images are known."""
     return int(c.execute(select(func.count()).select_from(image)).scalar_one())
+
+
+def totals(c: Connection) -> Counts:
+    """Findings of all images together; one in two images counts twice."""
+    names = [one.name for one in fields(Counts)]
+    sums = [func.coalesce(func.sum(image_stat.c[name]), 0).label(name) for name in names]
+    row = c.execute(select(*sums)).one()
+    return Counts(**{name: int(row._mapping[name]) for name in names})
 
 
 def ids(c: Connection) -> frozenset[int]:

@@ -25,7 +25,7 @@ from tests.unit.pages.samples import NOW
     ],
 )
 def test_sign_in_never_leads_elsewhere(address: str) -> None:
-    assert sign_in.local_path(address) == "/images"
+    assert sign_in.local_path(address) == "/overview"
 
 
 def test_sign_in_leads_back() -> None:

@@ -32,6 +32,7 @@ def routes() -> list[Route]:
         image,
         images,
         intelligence,
+        overview,
         proxy,
         proxy_more,
         registries,
@@ -44,6 +45,7 @@ def routes() -> list[Route]:
     modules = (
         sign_in,
         setup,
+        overview,
         images,
         image,
         advisory,

@@ -18,7 +18,7 @@ from garrison.console.problems import TooManyAttemptsError
 from garrison.console.state import state_of
 from garrison.secret import Secret
 
-HOME = "/images"
+HOME = "/overview"
 _YEAR = 365 * 24 * 3600
 
 
