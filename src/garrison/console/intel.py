@@ -163,6 +163,7 @@ class IntelService:
         self._damaged = False
         self._stopping = threading.Event()
         self._matched = ""
+        self._exploitation = ""
         self._matching = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wakeups: list[asyncio.Event] = []
@@ -406,6 +407,9 @@ class IntelService:
         store = await run_in_threadpool(self.store)
         if store is None:
             return
+        if self._exploitation != store.exploitation:
+            await run_in_threadpool(matcher.refresh_exploitation, self._db, store)
+            self._exploitation = store.exploitation
         self._matching = await run_in_threadpool(matcher.behind, self._db, store.revision)
         if self._matching == 0 and self._matched == store.revision:
             return

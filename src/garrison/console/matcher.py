@@ -10,16 +10,18 @@ import structlog
 
 from garrison.console import alerting
 from garrison.database import images, intel, matches
+from garrison.database.matches import Exploitation
 from garrison.findings import match_packages
 from garrison.packages import Package
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from garrison.advisories import AdvisoryStore
+    from garrison.advisories import AdvisoryStore, CveFacts
     from garrison.database import Database
 
 _PACKAGES = 500
+_ADVISORIES = 2000
 _IMAGES = 500
 _log = structlog.get_logger(__name__)
 
@@ -67,6 +69,37 @@ def match_known(
     if changed:
         _log.info("packages matched", revision=store.revision, changed=len(changed), alerts=alerts)
     return alerts
+
+
+def refresh_exploitation(db: Database, store: AdvisoryStore) -> None:
+    """Show known findings with the scores and the catalogue in `store`; nothing is matched."""
+    with db.read() as c:
+        if intel.state(c).exploitation == store.exploitation:
+            return
+        known = matches.exploitable(c)
+    knows = store.knows_exploited
+    changed: dict[str, Exploitation] = {}
+    names = sorted(known)
+    for start in range(0, len(names), _ADVISORIES):
+        part = names[start : start + _ADVISORIES]
+        facts = store.facts({cve for name in part for cve in known[name][0]})
+        for name in part:
+            cves, before = known[name]
+            now = _exploitation([facts[cve] for cve in cves if cve in facts], knows)
+            if (now.epss, now.exploited) != (before.epss, before.exploited):
+                changed[name] = now
+    listed = {n for n in changed if changed[n].exploited != known[n][1].exploited}
+    with db.write() as c:
+        matches.write_exploitation(c, changed)
+        matches.recount(c, images.with_packages(c, matches.with_advisories(c, listed)))
+        intel.exploitation_known(c, store.exploitation)
+    _log.info("exploitation refreshed", changed=len(changed), listed=len(listed))
+
+
+def _exploitation(facts: list[CveFacts], knows: bool) -> Exploitation:
+    kevs = sorted(item.kev for item in facts if item.kev)
+    epss = max((item.epss for item in facts if item.epss), default=None)
+    return Exploitation(epss, kevs[0] if kevs else None, bool(kevs) if knows else None)
 
 
 def _unmatched(db: Database, store: AdvisoryStore, after: int) -> list[tuple[int, Package]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 from starlette.concurrency import run_in_threadpool
 
-from garrison.console import accounts, listeners, proxy, scans
+from garrison.console import accounts, listeners, proxy, scans, waivers
 from garrison.console.app import create_app
 from garrison.console.assemble import build_state, open_database
 from garrison.console.contacts import ContactLog
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _FOLLOW_SECONDS = 1.0
 _TIDY_SECONDS = 3600.0
+_EXPIRE_SECONDS = 10.0
 _log = structlog.get_logger(__name__)
 
 
@@ -144,6 +145,7 @@ async def _services(state: AppState, contacts: ContactLog) -> AsyncIterator[None
             ("contacts", contacts.run()),
             ("settings", _repeat(_FOLLOW_SECONDS, lambda: _follow(state))),
             ("tidy", _repeat(_TIDY_SECONDS, lambda: _tidy(state))),
+            ("waivers", _repeat(_EXPIRE_SECONDS, lambda: _expire(state))),
         )
     ]
     try:
@@ -177,6 +179,10 @@ async def _repeat(seconds: float, what: Callable[[], None]) -> None:
 def _follow(state: AppState) -> None:
     if proxy.follow(state):
         _log.info("proxy settings in force", revision=state.egress.settings.revision)
+
+
+def _expire(state: AppState) -> None:
+    waivers.expire(state, _now())
 
 
 def _tidy(state: AppState) -> None:

@@ -108,7 +108,7 @@ def ingest(state: AppState, defender_id: str, scan_id: str, inventory: Inventory
     with state.db.write() as c:
         stored = images.store(c, inventory, now, ecosystems=ecosystems(inventory))
         affected = _put(c, store, stored, known)
-        matches.recount(c, affected | {stored.image_id})
+        matches.recount(c, affected | {stored.image_id, *stored.renamed})
         alerted = alerting.raise_alerts(c, state.settings.console_url, stored.image_id, now, store)
         rows.done(c, scan_id, stored.image_id, now)
     _log.info(

@@ -24,7 +24,7 @@ from sqlalchemy import (
     update,
 )
 
-from garrison.database import audit, bulk, matches
+from garrison.database import audit, bulk, matches, waivers
 from garrison.database.dialect import insert_or_ignore
 from garrison.database.errors import NameTakenError, NotFoundError
 from garrison.database.ids import new_id
@@ -279,7 +279,8 @@ def record_alert(
         raise NotFoundError("alert profile", profile_id)
     values = {
         "id": new_id(now),
-        "key": _key(profile_id, findings[0].image_digest, told),
+        # A waiver that ended lets the same news be told again.
+        "key": _key(profile_id, findings[0].image_digest, told, waivers.ended(c)),
         "profile_id": row.id,
         "profile_name": row.name,
         "image_id": image_id,
@@ -497,9 +498,9 @@ def _attempted(
     )
 
 
-def _key(profile_id: str, digest: str, told: Sequence[tuple[int, str]]) -> str:
+def _key(profile_id: str, digest: str, told: Sequence[tuple[int, str]], ended: int) -> str:
     """The same for the same news, so that a repeated transaction queues nothing twice."""
-    return hashlib.sha256(msgspec.json.encode([profile_id, digest, told])).hexdigest()
+    return hashlib.sha256(msgspec.json.encode([profile_id, digest, told, ended])).hexdigest()
 
 
 def _audit(

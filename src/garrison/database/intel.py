@@ -18,11 +18,14 @@ from garrison.database.types import clean, clean_json
 class IntelRow:
     """matched_revision: the advisories that every package has been matched with, or empty.
 
+    exploitation: the scores and catalogue that findings are shown with, or empty.
+
     running_until: an update is under way, unless this has passed: then it died.
     last_error: of the last attempt (`code`, `message`, `hint`, …); None when it went well.
     """
 
     matched_revision: str = ""
+    exploitation: str = ""
     running_until: datetime | None = None
     done: int = 0
     total: int = 0
@@ -41,6 +44,7 @@ def state(c: Connection) -> IntelRow:
         return IntelRow()
     return IntelRow(
         row.matched_revision,
+        row.exploitation,
         row.running_until,
         row.done,
         row.total,
@@ -88,6 +92,12 @@ def matched(c: Connection, revision: str) -> None:
     """Every package has been matched with the advisories of this revision."""
     _ensure(c)
     c.execute(update(intel).values(matched_revision=revision))
+
+
+def exploitation_known(c: Connection, version: str) -> None:
+    """Findings are shown with these scores and this catalogue now."""
+    _ensure(c)
+    c.execute(update(intel).values(exploitation=version))
 
 
 def _ensure(c: Connection) -> None:

@@ -67,14 +67,12 @@ class FindingRow:
     finding: Finding
 
 
-class Exploited(NamedTuple):
-    """What is noted of exploitation. kev: None while no catalogue is loaded."""
+class Exploitation(NamedTuple):
+    """What is noted of exploitation. exploited: None while no catalogue is loaded."""
 
-    epss: float | None
-    percentile: float | None
-    kev: bool | None
-    kev_added: str
-    kev_due: str
+    epss: Epss | None = None
+    kev: Kev | None = None
+    exploited: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +202,14 @@ def put(c: Connection, revision: str, matches: Mapping[int, Sequence[Match]]) ->
     bulk.insert_rows(c, advisory_match, _Encoded._fields[:5], [row[:5] for row in rows])
     aliases = [(alias, row.package_id, row.advisory) for row in rows for alias in row.names]
     bulk.insert_rows(c, match_alias, ("alias", "package_id", "advisory"), aliases)
-    write_exploitation(c, [match for i in sorted(matches) for match in matches[i]])
+    write_exploitation(
+        c,
+        {
+            clean(match.id): Exploitation(match.epss, match.kev, match.exploited)
+            for i in sorted(matches)
+            for match in matches[i]
+        },
+    )
     bulk.insert_rows(
         c,
         evaluation,
@@ -216,45 +221,31 @@ def put(c: Connection, revision: str, matches: Mapping[int, Sequence[Match]]) ->
     return frozenset(changed)
 
 
-def write_exploitation(c: Connection, known: Iterable[Match]) -> None:
-    """Keep what is known of exploitation of these matches, by their id."""
-    rows = {}
-    for match in known:
-        kev = match.kev
-        epss = match.epss
-        rows[clean(match.id)] = (
-            clean(match.id),
-            epss.score if epss else None,
-            epss.percentile if epss else None,
-            match.exploited,
-            clean(kev.added) if kev else "",
-            clean(kev.due) if kev else "",
-            bool(kev and kev.ransomware),
-        )
+def write_exploitation(c: Connection, known: Mapping[str, Exploitation]) -> None:
+    """Keep what is known of exploitation, by the id of matches."""
+    rows = []
+    for name in sorted(known):
+        epss, kev, exploited = known[name]
+        score, percentile = epss or (None, None)
+        added, due, ransomware = (kev.added, kev.due, kev.ransomware) if kev else ("", "", False)
+        rows.append((name, score, percentile, exploited, clean(added), clean(due), ransomware))
     columns = tuple(column.name for column in exploitation.c)
     changes = ", ".join(f"{name} = excluded.{name}" for name in columns[1:])
-    bulk.insert_rows(
-        c,
-        exploitation,
-        columns,
-        [rows[name] for name in sorted(rows)],
-        conflict=f"(advisory) DO UPDATE SET {changes}",
-    )
+    bulk.insert_rows(c, exploitation, columns, rows, conflict=f"(advisory) DO UPDATE SET {changes}")
 
 
-def exploitable(c: Connection) -> dict[str, tuple[tuple[str, ...], Exploited]]:
-    """Per id of a match: its other names, and what is noted of exploitation."""
-    names: dict[str, list[str]] = {}
+def exploitable(c: Connection) -> dict[str, tuple[tuple[str, ...], Exploitation]]:
+    """Per id of a match: the CVEs it is about, and what is noted of their exploitation."""
+    names: dict[str, set[str]] = {}
     aliases = select(match_alias.c.advisory, match_alias.c.alias).distinct()
     for row in c.execute(aliases.where(match_alias.c.alias.startswith("CVE-"))):
-        names.setdefault(row.advisory, []).append(row.alias)
-    return {
-        row.advisory: (
-            tuple(sorted(names.get(row.advisory, ()))),
-            Exploited(row.epss, row.percentile, row.kev, row.kev_added, row.kev_due),
-        )
-        for row in c.execute(select(exploitation))
-    }
+        names.setdefault(row.advisory, set()).add(row.alias)
+    found = {}
+    for row in c.execute(select(exploitation)):
+        mine = names.get(row.advisory, set())
+        cves = mine | {row.advisory} if row.advisory.startswith("CVE-") else mine
+        found[row.advisory] = (tuple(sorted(cves)), _exploitation(row))
+    return found
 
 
 def with_advisories(c: Connection, advisories: Iterable[str]) -> frozenset[int]:
@@ -395,16 +386,19 @@ def finding_row(row: Row[Any]) -> FindingRow:
         row.image_digest,
         row.reference,
         row.package_id,
-        Finding(content.located(row), _with_exploitation(_match(row), row), _decision(row)),
+        Finding(
+            content.located(row),
+            replace(_match(row), **_exploitation(row)._asdict()),
+            _decision(row),
+        ),
     )
 
 
-def _with_exploitation(match: Match, row: Row[Any]) -> Match:
-    return replace(
-        match,
-        epss=None if row.epss is None else Epss(row.epss, row.percentile),
-        kev=Kev(row.kev_added, row.kev_due, row.ransomware, "", "") if row.kev else None,
-        exploited=row.kev,
+def _exploitation(row: Any) -> Exploitation:
+    return Exploitation(
+        None if row.epss is None else Epss(row.epss, row.percentile),
+        Kev(row.kev_added, row.kev_due, row.ransomware, "", "") if row.kev else None,
+        row.kev,
     )
 
 

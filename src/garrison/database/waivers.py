@@ -205,6 +205,13 @@ def count(c: Connection) -> int:
     )
 
 
+def ended(c: Connection) -> int:
+    """How many are no longer in force."""
+    return int(
+        c.execute(select(func.count()).select_from(waiver).where(~waiver.c.in_force)).scalar_one()
+    )
+
+
 def concerns(c: Connection, waiver_id: str) -> frozenset[int]:
     """The images in which it covers a finding."""
     found: set[int] = set()

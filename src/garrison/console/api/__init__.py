@@ -22,6 +22,7 @@ def install(app: FastAPI) -> None:
         reports,
         scans,
         settings,
+        waivers,
     )
 
     for module in (
@@ -33,6 +34,7 @@ def install(app: FastAPI) -> None:
         scans,
         reports,
         images,
+        waivers,
         fleet,
         alerts,
         access,

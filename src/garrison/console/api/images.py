@@ -17,6 +17,7 @@ from garrison.console.api.models import (
     FindingImageOut,
     FindingOut,
     FindingPackageOut,
+    FindingWaiverOut,
     ImageDetailOut,
     ImageOut,
     ImageReportOut,
@@ -31,10 +32,14 @@ from garrison.console.api.models import (
 from garrison.database.images import ImageQuery, ImageRow, LayerRow, PackageRow
 from garrison.database.matches import AdvisoryRow, AffectedPackage, FindingQuery, FindingRow
 from garrison.database.scans import ScanRow
-from garrison.findings.finding import Severity
+from garrison.findings.finding import Decision, Severity
+from garrison.findings.ranking import reasons
 from garrison.packages import OperatingSystem, support_of
 
 router = APIRouter(tags=["Images and findings"])
+Exploited = Annotated[bool | None, Query(description="Known to be exploited, or known not to be")]
+Score = Annotated[float | None, Query(ge=0, le=1, description="EPSS at least")]
+Waived = Annotated[bool, Query(description="Only what waivers cover, instead of all else")]
 Digest = Annotated[str, Path(max_length=200, examples=["sha256:4f06…"])]
 
 
@@ -48,6 +53,7 @@ def list_images(
     ] = "",
     min_severity: SeverityName | None = None,
     fixable: bool = False,
+    exploited: bool = False,
     advisory: Annotated[str, Query(max_length=100, description="Id or alias")] = "",
     package: Annotated[str, Query(max_length=300, description="Exact name")] = "",
     sort: Literal["severity", "reference", "scanned"] = "severity",
@@ -60,6 +66,7 @@ def list_images(
         sort=sort,
         min_severity=_severity(min_severity),
         fixable=fixable,
+        exploited=exploited,
         advisory=advisory,
         package=package,
     )
@@ -87,14 +94,24 @@ def list_image_findings(
     digest: Digest,
     page: Wanted,
     min_severity: SeverityName | None = None,
+    fixable: bool = False,
+    kev: Exploited = None,
+    min_epss: Score = None,
+    waived: Waived = False,
+    sort: Literal["severity", "rank"] = "severity",
 ) -> ItemList[FindingOut]:
-    """The findings of an image, worst first."""
+    """The findings of an image, worst first; by `rank` exploitation and fixes decide too."""
     image = images.detail(state, digest).image.image
     query = FindingQuery(
         limit=page.limit,
         cursor=page.cursor,
         image_id=image.id,
         min_severity=_severity(min_severity),
+        fixable=fixable,
+        kev=kev,
+        min_epss=min_epss,
+        waived=waived,
+        ranked=sort == "rank",
     )
     return item_list(images.findings(state, query), finding_view)
 
@@ -108,6 +125,9 @@ def list_findings(
     package: Annotated[str, Query(max_length=300, description="Exact name")] = "",
     advisory: Annotated[str, Query(max_length=100, description="Id or alias")] = "",
     fixable: bool = False,
+    kev: Exploited = None,
+    min_epss: Score = None,
+    waived: Waived = False,
 ) -> ItemList[FindingOut]:
     """Findings of all images, worst first."""
     query = FindingQuery(
@@ -117,6 +137,9 @@ def list_findings(
         package=package,
         advisory=advisory,
         fixable=fixable,
+        kev=kev,
+        min_epss=min_epss,
+        waived=waived,
     )
     return item_list(images.findings(state, query), finding_view)
 
@@ -184,10 +207,23 @@ def finding_view(row: FindingRow) -> FindingOut:
         diff_id=package.diff_id,
         evidence=match.evidence,
         records=list(match.records),
+        epss=match.epss.score if match.epss else None,
+        epss_percentile=match.epss.percentile if match.epss else None,
+        kev=match.exploited,
+        kev_added=(match.kev.added or None) if match.kev else None,
+        kev_due=(match.kev.due or None) if match.kev else None,
+        rank=list(reasons(match)),
+        waiver=_waiver(row.finding.decision),
         url=match.url,
         summary=match.summary,
         published=match.published,
     )
+
+
+def _waiver(decision: Decision | None) -> FindingWaiverOut | None:
+    if decision is None:
+        return None
+    return FindingWaiverOut(id=decision.source, reason=decision.reason, expires_at=decision.expires)
 
 
 def advisory_view(view: images.AdvisoryView) -> AdvisoryOut:
@@ -233,6 +269,8 @@ def _image(row: ImageRow) -> dict[str, Any]:
         "packages": row.packages,
         "findings": CountsOut.model_validate(row.counts),
         "fixable": row.counts.fixable,
+        "exploited": row.counts.exploited,
+        "waived": row.counts.waived,
         "pending": row.pending,
         "size": row.size,
         "first_seen": row.first_seen,

@@ -517,6 +517,58 @@ class UpdateOut(Out):
     started: bool
 
 
+# Waivers
+
+WaiverStateName = Literal["active", "expired", "ended"]
+
+
+class WaiverOut(Out):
+    """state: `expired` by the clock, `ended` by somebody. findings: how many it covers now."""
+
+    id: str
+    advisory: str
+    package: str
+    image: str
+    reason: str
+    created_by: str
+    created_at: datetime
+    expires_at: datetime
+    state: WaiverStateName
+    ended_at: datetime | None
+    ended_by: str
+    findings: int
+
+
+_WAIVER_FACTS = frozenset(
+    {"id", "created_by", "created_at", "state", "ended_at", "ended_by", "findings"}
+)
+Reason = Annotated[str, Field(min_length=1, max_length=1000)]
+Until = Annotated[
+    str,
+    Field(max_length=40, description="A date, whose whole day it holds (UTC), or a moment",
+          examples=["2026-12-31"]),
+]  # fmt: skip
+
+
+class WaiverIn(In):
+    """One of `advisory` and `package` at least; `*` and `?` stand for text and one character."""
+
+    READ_ONLY: ClassVar[frozenset[str]] = _WAIVER_FACTS
+
+    advisory: Annotated[str, Field(max_length=300, description="Id or alias, exact")] = ""
+    package: Annotated[str, Field(max_length=300, description="Name or package URL")] = ""
+    image: Annotated[str, Field(max_length=300, description="Reference or digest")] = ""
+    reason: Reason
+    expires_at: Until
+
+
+class WaiverChange(In):
+    READ_ONLY: ClassVar[frozenset[str]] = _WAIVER_FACTS | {"advisory", "package", "image"}
+
+    reason: Reason
+    expires_at: Until
+
+
 # Registries, scans, images
 
 
@@ -648,6 +700,8 @@ class ImageOut(Out):
     packages: int
     findings: CountsOut
     fixable: int
+    exploited: int = Field(description="Findings that are known to be exploited")
+    waived: int = Field(description="Findings that waivers take out of `findings`")
     pending: int
     size: int
     first_seen: datetime
@@ -730,6 +784,14 @@ class FindingImageOut(Out):
     reference: str
 
 
+class FindingWaiverOut(Out):
+    """What takes the finding out of the count."""
+
+    id: str
+    reason: str
+    expires_at: str
+
+
 class FindingOut(Out):
     """One advisory applying to one package in one image."""
 
@@ -745,8 +807,15 @@ class FindingOut(Out):
     diff_id: str
     evidence: str
     records: list[str]
-    epss: float | None = None
-    kev: bool | None = None
+    epss: float | None = Field(None, description="How likely exploitation is, 0 to 1")
+    epss_percentile: float | None = None
+    kev: bool | None = Field(
+        None, description="Known to be exploited; null while no catalogue is loaded"
+    )
+    kev_added: str | None = None
+    kev_due: str | None = None
+    rank: list[str] = Field(description="Why it stands where it does, in the order that decides")
+    waiver: FindingWaiverOut | None = None
     url: str
     summary: str
     published: str

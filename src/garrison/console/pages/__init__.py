@@ -40,6 +40,7 @@ def routes() -> list[Route]:
         search,
         setup,
         sign_in,
+        waivers,
     )
 
     modules = (
@@ -55,6 +56,7 @@ def routes() -> list[Route]:
         egress_map,
         defenders,
         registries,
+        waivers,
         history,
         proxy,
         proxy_more,

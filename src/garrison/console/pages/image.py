@@ -20,7 +20,8 @@ from garrison.console.pages.images import WORST_FIRST, severity_of, system
 from garrison.console.pages.text import ImageName
 from garrison.console.pages.view import Choice, Crumb, choices, crumbs, link, segment
 from garrison.console.pages.visit import Visit, page
-from garrison.findings import Severity, full_name
+from garrison.findings import Match, Severity, full_name
+from garrison.findings.ranking import percent, reasons
 from garrison.packages import support_of, support_sentence
 from garrison.packages.versions import SCHEMES
 
@@ -43,7 +44,12 @@ _MANAGERS = {"deb": "apt", "apk": "apk", "rpm": "rpm", "pypi": "pip", "npm": "np
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One finding. layer: its number, 1 is the oldest; 0 where it is not known."""
+    """One finding. layer: its number, 1 is the oldest; 0 where it is not known.
+
+    exploited: what is known of it, empty where nothing is. rank: why it stands where it does.
+    waive: address to waive it. waived: the reason of the waiver that covers it, whose page is
+    waiver.
+    """
 
     advisory: str
     href: str
@@ -58,6 +64,14 @@ class Line:
     because: str
     evidence: str
     severity_source: str
+    exploited: str = ""
+    epss: str = ""
+    epss_note: str = ""
+    rank: str = ""
+    waive: str = ""
+    waived: str = ""
+    waived_until: datetime | None = None
+    waiver: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +145,8 @@ class Facts:
     counts: tuple[tuple[Severity, int], ...]
     total: int
     fixable: int
+    exploited: int
+    waived: int
     scanned_at: datetime
     seconds: float
     other_names: tuple[str, ...]
@@ -170,6 +186,9 @@ class ImagePage:
     group: str
     query: str
     fixable: bool
+    exploited: bool
+    waived: bool
+    waived_href: str
     layer: int
     package: str
     narrowed: bool
@@ -214,9 +233,15 @@ def routes() -> list[Route]:
 def show(visit: Visit) -> Response:
     """The findings, grouped and narrowed as the address says."""
     view = operations.detail(visit.state, visit.path("digest"))
-    findings, cut = _findings(visit, view.image.image.id)
+    waived = bool(visit.query.get("waived", ""))
+    findings, cut = _findings(visit, view.image.image.id, waived=waived)
     context = findings_page(
-        visit.query, view, findings, cut=cut, facts=_facts(visit, view, "findings")
+        visit.query,
+        view,
+        findings,
+        cut=cut,
+        facts=_facts(visit, view, "findings"),
+        may_waive=visit.may(*OPERATORS),
     )
     return visit.page("image.html", context, title=str(context.facts.name), here="images")
 
@@ -228,6 +253,7 @@ def findings_page(
     *,
     cut: bool,
     facts: Facts,
+    may_waive: bool = False,
 ) -> ImagePage:
     """The context of the findings tab."""
     address = _Address.read(view.image.image.digest, query)
@@ -237,11 +263,13 @@ def findings_page(
         for f in findings
         if (address.severity is None or f.match.severity >= address.severity)
         and (not address.fixable or f.match.fixed_in)
+        and (not address.exploited or f.match.exploited)
         and (not address.layer or layer_of(f.package, numbers) == address.layer)
         and (not address.package or address.package in {f.package.name, f.package.source})
         and (not address.query or _contains(f, address.query))
     ]
-    make = partial(line, numbers=numbers)
+    reference = view.image.image.reference if may_waive and not address.waived else ""
+    make = partial(line, numbers=numbers, reference=reference)
     grouped = group(chosen, address, make)
     unfixed = next((g for g in grouped if address.group == "fix" and not g.fixed_in), None)
     fixes = [g for g in grouped if g is not unfixed]
@@ -276,10 +304,13 @@ def findings_page(
         group=address.group,
         query=address.query,
         fixable=address.fixable,
+        exploited=address.exploited,
+        waived=address.waived,
+        waived_href=_Address(address.digest, group="none", waived=True).link(),
         layer=address.layer,
         package=address.package,
         narrowed=address.narrowed,
-        everything=_Address(address.digest, group=address.group).link(),
+        everything=_Address(address.digest, address.group, waived=address.waived).link(),
         next_page=address.link(start=start + PAGE)
         if address.group == "none" and start + PAGE < len(chosen)
         else "",
@@ -326,6 +357,8 @@ class _Address:
     group: str = "fix"
     severity: Severity | None = None
     fixable: bool = False
+    exploited: bool = False
+    waived: bool = False
     layer: int = 0
     package: str = ""
     query: str = ""
@@ -340,6 +373,8 @@ class _Address:
             group=chosen if chosen in dict(GROUPS) else "fix",
             severity=severity_of(get("severity", "")),
             fixable=bool(get("fixable", "")),
+            exploited=bool(get("exploited", "")),
+            waived=bool(get("waived", "")),
             layer=int(layer) if layer.isdecimal() else 0,
             package=get("package", "").strip(),
             query=get("q", "").strip(),
@@ -349,7 +384,12 @@ class _Address:
     @property
     def narrowed(self) -> bool:
         return bool(
-            self.severity is not None or self.fixable or self.layer or self.package or self.query
+            self.severity is not None
+            or self.fixable
+            or self.exploited
+            or self.layer
+            or self.package
+            or self.query
         )
 
     def link(self, **changes: object) -> str:
@@ -357,6 +397,8 @@ class _Address:
             "group": self.group,
             "severity": self.severity.label if self.severity is not None else "",
             "fixable": "1" if self.fixable else "",
+            "exploited": "1" if self.exploited else "",
+            "waived": "1" if self.waived else "",
             "layer": self.layer or "",
             "package": self.package,
             "q": self.query,
@@ -369,9 +411,11 @@ class _Address:
         return link(f"{PATH}/{segment(self.digest)}", **values)
 
 
-def line(finding: Finding, numbers: dict[str, int]) -> Line:
-    """One finding in the words of the page."""
-    package, match = finding.package, finding.match
+def line(finding: Finding, numbers: dict[str, int], reference: str = "") -> Line:
+    """One finding in the words of the page; reference: of the image, where it may be waived."""
+    package, match, decision = finding.package, finding.match, finding.decision
+    name = package.source or full_name(package)
+    waive = link("/manage/waivers/new", advisory=match.id, package=name, image=reference)
     return Line(
         advisory=match.id,
         href=f"/advisories/{segment(match.id)}",
@@ -387,7 +431,27 @@ def line(finding: Finding, numbers: dict[str, int]) -> Line:
         because=because(match.evidence, match.id),
         evidence=match.evidence,
         severity_source=match.severity_source,
+        exploited=_exploited(match),
+        epss=percent(match.epss.score) if match.epss else "",
+        epss_note=f"Higher than {percent(match.epss.percentile)} of all" if match.epss else "",
+        rank=text.sentence(", ".join(reasons(match))),
+        waive=waive if reference else "",
+        waived=decision.reason if decision else "",
+        waived_until=datetime.fromisoformat(decision.expires) if decision else None,
+        waiver=f"/manage/waivers/{segment(decision.source)}" if decision else "",
     )
+
+
+def _exploited(match: Match) -> str:
+    """What the catalogue of exploited vulnerabilities says, as a sentence."""
+    if not match.exploited:
+        return ""
+    said = ["Known to be exploited"]
+    if match.kev is not None and match.kev.added:
+        said.append(f"in CISA's catalogue since {match.kev.added}")
+    if match.kev is not None and match.kev.ransomware:
+        said.append("used for ransomware")
+    return ", ".join(said) + "."
 
 
 def because(evidence: str, advisory: str) -> str:
@@ -622,14 +686,19 @@ def _contains(finding: Finding, words: str) -> bool:
     )
 
 
-def _findings(visit: Visit, image_id: int) -> tuple[list[Finding], bool]:
-    """All findings of the image, worst first; True when there are more than a page can hold."""
+def _findings(visit: Visit, image_id: int, *, waived: bool) -> tuple[list[Finding], bool]:
+    """All findings of the image, ranked; True when there are more than a page can hold.
+
+    waived: those that waivers cover, instead of the others.
+    """
     from garrison.database.matches import FindingQuery
 
     found: list[Finding] = []
     cursor: str | None = None
     while len(found) < FINDINGS_LIMIT:
-        query = FindingQuery(image_id=image_id, limit=1000, cursor=cursor)
+        query = FindingQuery(
+            image_id=image_id, waived=waived, ranked=True, limit=1000, cursor=cursor
+        )
         part = operations.findings(visit.state, query)
         found += [row.finding for row in part.items]
         cursor = part.next_cursor
@@ -670,6 +739,8 @@ def _facts(visit: Visit, view: ImageView, tab: str) -> Facts:
         counts=tuple((s, image.counts.of(s)) for s in WORST_FIRST),
         total=image.counts.total,
         fixable=image.counts.fixable,
+        exploited=image.counts.exploited,
+        waived=image.counts.waived,
         scanned_at=image.scanned_at,
         seconds=view.image.scan_seconds,
         other_names=others,
