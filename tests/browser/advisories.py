@@ -8,12 +8,29 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from garrison.advisories.snapshot import next_snapshot
+from garrison.advisories import Kev, Rating
+from garrison.advisories.facts import Catalogue, CveRecord, Scores
+from garrison.advisories.snapshot import Validators, next_snapshot
 
 CRITICAL = "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"
 HIGH = "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:N/I:N/A:H"
 MEDIUM = "CVSS:3.1/AV:N/AC:L/PR:N/UI:R/S:C/C:L/I:L/A:N"
 LOW = "CVSS:3.1/AV:L/AC:H/PR:L/UI:N/S:U/C:N/I:N/A:L"
+
+SCORES = (
+    "#model_version:v2026.06.15,score_date:2026-11-24T12:00:00Z",
+    "cve,epss,percentile",
+    "CVE-2024-5535,0.94312,0.99871",
+    "CVE-2025-15467,0.0312,0.871",
+    "CVE-2024-6119,0.0051,0.42",
+    "CVE-2024-2511,0.00043,0.11",
+    "CVE-2023-50387,0.614,0.983",
+    "not a score",
+)
+EXPLOITED = {
+    "CVE-2024-5535": Kev("2024-08-02", "2024-08-23", True, "OpenSSL", "Update."),
+    "CVE-2023-50387": Kev("2024-03-11", "2024-04-01", False, "DNSSEC", "Update."),
+}
 
 # ecosystem, package, id, vector (empty: nobody has rated it), fixed in (empty: no fix), summary
 RECORDS: tuple[tuple[str, str, str, str, str, str], ...] = (
@@ -93,6 +110,12 @@ def write(data: Path, now: datetime) -> None:
     with next_snapshot(data) as writer:
         for feed in FEEDS:
             writer.replace_feed(feed, _records(feed), now=stamp)
+        writer.replace_scores(Scores(SCORES), validators=Validators(), now=stamp)
+        writer.replace_catalogue(
+            Catalogue("2026.11.20", EXPLOITED, []), validators=Validators(), now=stamp
+        )
+        rated = CveRecord("CVE-2018-20796", "", "NVD", (Rating("CVSS_V3", HIGH),))
+        writer.replace_cves("nvdcve-2.0-2018", [rated], validators=Validators(), now=stamp)
         writer.commit(stamp)
 
 

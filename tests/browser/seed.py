@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from garrison.console import accounts, alerting, fleet, proxy, registries, scans
+from garrison.console import accounts, alerting, fleet, proxy, registries, scans, waivers
 from garrison.console import contacts as network
 from garrison.console.alerting import ProfileForm
 from garrison.console.pages.picture import route_id
 from garrison.console.proxy import ProxyForm
 from garrison.console.registries import RegistryForm
 from garrison.console.state import AppState
+from garrison.console.waivers import WaiverForm
 from garrison.database import alerts as alert_rows
 from garrison.database import contacts, defenders, intel
 from garrison.database import scans as scan_rows
@@ -96,6 +97,7 @@ def fill(state: AppState, now: datetime) -> Filled:
         )  # fmt: skip
     scans.request_scan(state, "debian:13-slim", platform="linux/arm64", actor=ADMIN, now=now)
     delivery = deliveries(state, now)
+    waived(state)
     access(state, now)
     hosts(state, ids, now)
     route = route_id(network.health(state, now).routes[0])
@@ -356,6 +358,23 @@ def npm(at: Layer) -> list[Package]:
             )
         )
     return made
+
+
+def waived(state: AppState) -> None:
+    """Waivers of every kind: for one image, about to end, and ended."""
+    reason = "chroot is not used by anything in this image, and the terminal is never shared."
+    for form in (
+        WaiverForm("CVE-2016-2781", "coreutils", "", reason, "2999-12-31"),
+        WaiverForm("CVE-2011-4116", "", "harbor.corp.test/*", "No File::Temp here.", "2999-06-30"),
+        WaiverForm("", "gnutls28", "", "Replaced in the next release.", _in_days(3)),
+    ):
+        waivers.create(state, form, ADMIN)
+    gone = WaiverForm("CVE-2019-1010022", "glibc", "", "Upstream says it is none.", "2999-12-31")
+    waivers.end(state, waivers.create(state, gone, ADMIN).id, ADMIN)
+
+
+def _in_days(days: int) -> str:
+    return (datetime.now(UTC) + timedelta(days=days)).date().isoformat()
 
 
 def deliveries(state: AppState, now: datetime) -> str:

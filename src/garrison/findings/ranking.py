@@ -34,6 +34,8 @@ def reasons(match: Match) -> tuple[str, ...]:
 
 
 def percent(score: float) -> str:
-    """A score of EPSS as people read it: `0.3 %`, `97 %`."""
+    """A score of EPSS as people read it: `< 0.1 %`, `0.3 %`, `97 %`."""
     share = score * 100
+    if 0 < share < 0.1:
+        return "< 0.1 %"
     return f"{share:.0f} %" if share >= 10 else f"{share:.1f} %"

@@ -46,5 +46,5 @@ def test_the_place_is_explained_in_the_order_that_decides_it() -> None:
 
 def test_scores_as_people_read_them() -> None:
     assert [percent(s) for s in (0.00043, 0.0067, 0.0999, 0.1, 1.0)] == [
-        "0.0 %", "0.7 %", "10.0 %", "10 %", "100 %",
+        "< 0.1 %", "0.7 %", "10.0 %", "10 %", "100 %",
     ]  # fmt: skip

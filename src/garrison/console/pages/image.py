@@ -20,6 +20,7 @@ from garrison.console.pages.images import WORST_FIRST, severity_of, system
 from garrison.console.pages.text import ImageName
 from garrison.console.pages.view import Choice, Crumb, choices, crumbs, link, segment
 from garrison.console.pages.visit import Visit, page
+from garrison.console.pages.waivers import last_day
 from garrison.findings import Match, Severity, full_name
 from garrison.findings.ranking import percent, reasons
 from garrison.packages import support_of, support_sentence
@@ -70,7 +71,7 @@ class Line:
     rank: str = ""
     waive: str = ""
     waived: str = ""
-    waived_until: datetime | None = None
+    waived_until: str = ""
     waiver: str = ""
 
 
@@ -437,7 +438,7 @@ def line(finding: Finding, numbers: dict[str, int], reference: str = "") -> Line
         rank=text.sentence(", ".join(reasons(match))),
         waive=waive if reference else "",
         waived=decision.reason if decision else "",
-        waived_until=datetime.fromisoformat(decision.expires) if decision else None,
+        waived_until=last_day(datetime.fromisoformat(decision.expires)) if decision else "",
         waiver=f"/manage/waivers/{segment(decision.source)}" if decision else "",
     )
 

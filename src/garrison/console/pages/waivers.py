@@ -42,7 +42,7 @@ class WaiverLine:
     image: str
     reason: str
     created_by: str
-    expires_at: datetime
+    last_day: str
     ended_at: datetime | None
     ended_by: str
     in_force: bool
@@ -206,7 +206,7 @@ def waiver_line(row: WaiverRow, now: datetime) -> WaiverLine:
         image=row.image,
         reason=row.reason,
         created_by=row.created_by,
-        expires_at=row.expires_at,
+        last_day=last_day(row.expires_at),
         ended_at=row.ended_at,
         ended_by="" if row.state == "expired" else row.ended_by,
         in_force=row.in_force,
