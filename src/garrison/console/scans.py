@@ -160,7 +160,7 @@ def take_report(
         if image_id is None:
             stored = images.store(c, inventory, moment, ecosystems=ecosystems(inventory))
             affected = _put(c, store, stored, known)
-            matches.recount(c, affected | {stored.image_id})
+            matches.recount(c, affected | {stored.image_id, *stored.renamed})
             image_id, new = stored.image_id, stored.new_packages
             alerted = alerting.raise_alerts(c, state.settings.console_url, image_id, moment, store)
         row = rows.reported(
