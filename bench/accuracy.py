@@ -8,6 +8,7 @@ part when they are on PATH. `--large` adds the largest image of `bench.images`.
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import json
 import os
 import re
@@ -463,13 +464,11 @@ def _cell(count: int, missing: int, more: int) -> str:
 
 def _versions(tools: Iterable[str]) -> str:
     """What took part, each with its version."""
-    found = []
+    found = [f"Garrison {importlib.metadata.version('garrison')}"]
     for name in tools:
-        argv = [name.lower(), "--version"]
-        if name == "Garrison":
-            argv = [sys.executable, "-m", *argv]
-        number = re.search(r"\d+\.\d+\.\d+", _run(argv))
-        found.append(f"{name} {number[0] if number else ''}".strip())
+        if name != "Garrison":
+            number = re.search(r"\d+\.\d+\.\d+", _run([name.lower(), "--version"]))
+            found.append(f"{name} {number[0] if number else ''}".strip())
     return ", ".join(found)
 
 

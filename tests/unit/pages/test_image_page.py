@@ -129,3 +129,18 @@ def test_addresses_keep_what_was_chosen() -> None:
     assert address.link() == "/images/sha256:00?group=layer&severity=high&layer=2&q=a+b"
     assert address.link(group="fix", layer="") == "/images/sha256:00?severity=high&q=a+b"
     assert not image._Address.read("sha256:00", {"group": "nonsense"}).narrowed
+
+
+@pytest.mark.parametrize(
+    ("kind", "versions", "highest"),
+    [
+        ("rpm", ["1:1.9-1.el9", "1:1.10-1.el9", "2.0-1.el9"], "1:1.10-1.el9"),
+        ("golang", ["1.9.0", "1.10.0"], "1.10.0"),
+        ("gem", ["1.9", "1.10", "1.10.rc1"], "1.10"),
+        ("maven", ["2.9", "2.10", "2.10-alpha-1"], "2.10"),
+    ],
+)
+def test_the_version_that_fixes_all_is_the_highest_of_its_kind(
+    kind: str, versions: list[str], highest: str
+) -> None:
+    assert image.highest(kind, versions) == highest

@@ -39,8 +39,18 @@ PAGE = 100
 SHOWN = 10
 ROW = 36.0
 _EVIDENCE = re.compile(r"^(?P<record>\S+): \S+ \S+ \S+ \((?P<rule>.*)\)$")
-_SCHEMES = {"deb": "dpkg", "apk": "apk", "pypi": "pep440", "npm": "semver"}
-_MANAGERS = {"deb": "apt", "apk": "apk", "rpm": "rpm", "pypi": "pip", "npm": "npm"}
+_SCHEMES = {
+    "deb": "dpkg",
+    "apk": "apk",
+    "rpm": "rpm",
+    "pypi": "pep440",
+    "npm": "semver",
+    "golang": "semver",
+    "cargo": "semver",
+    "gem": "gem",
+    "maven": "maven",
+}
+_MANAGERS = {"deb": "apt", "apk": "apk", "rpm": "rpm", "pypi": "pip", "npm": "npm", "gem": "gem"}
 
 
 @dataclass(frozen=True, slots=True)

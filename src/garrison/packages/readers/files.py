@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from garrison.images import FileError, Sieve
+from garrison.images import FileError, Sieve, limits
 from garrison.packages.readers import executable, gems, java, locks, rpm
 from garrison.packages.readers.apk import read_installed
 from garrison.packages.readers.dpkg import read_list, read_md5sums, read_status
@@ -65,10 +65,16 @@ class PackageFiles:
         return reader(data) if reader else None
 
     def sieve(self, path: str, size: int) -> Sieve | None:
-        """How to read Java archives, and any other file that begins as a program does."""
+        """How to read what is not read whole: Java archives, large databases of rpm, and any
+        other file that begins as a program does."""
         if java.is_archive(path):
             return java.JavaSieve(path, size)
-        return None if self._reader(path) else executable.ExecutableSieve(size)
+        reader = self._reader(path)
+        if reader is None:
+            return executable.ExecutableSieve(size)
+        if size > limits.MAX_KEPT_FILE and reader in rpm.FILES.values():
+            return rpm.LargeDatabase(reader)
+        return None
 
     def _reader(self, path: str) -> Callable[[bytes], object | None] | None:
         if (reader := _reader(path)) is None and self._lock_files:

@@ -148,6 +148,26 @@ def test_alpine() -> None:
     assert packages["y"].owner == "libssl3"
 
 
+@pytest.mark.parametrize(
+    ("id", "version", "distro", "purl"),
+    [
+        ("wolfi", "1", "Wolfi", "wolfi/busybox@1.37.0-r1?arch=x86_64&distro=wolfi-1"),
+        ("chainguard", "", "Chainguard", "chainguard/busybox@1.37.0-r1?arch=x86_64"),
+    ],
+)
+@pytest.mark.parametrize("folder", ["lib/apk/db", "usr/lib/apk/db"])
+def test_relatives_of_alpine(id: str, version: str, distro: str, purl: str, folder: str) -> None:
+    """apk 3 keeps its database in usr/lib where lib is there too."""
+    found = assembled(
+        {
+            "etc/os-release": f"ID={id}\nVERSION_ID={version}\n",
+            f"{folder}/installed": "P:busybox\nV:1.37.0-r1\nA:x86_64\no:busybox\n\n",
+        }
+    )
+    [busybox] = found.packages
+    assert (busybox.distro, busybox.purl) == (distro, f"pkg:apk/{purl}")
+
+
 @pytest.mark.parametrize("link", ["usr/lib", "/usr/lib", "./usr/../usr/lib"])
 def test_a_merged_usr(link: str) -> None:
     """The list says `/lib/…`, the file is in `usr/lib`."""

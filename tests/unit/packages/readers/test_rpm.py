@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from garrison.images import FileError
+from garrison.images import FileError, limits
 from garrison.packages import Package
-from garrison.packages.readers import assemble
+from garrison.packages.readers import assemble, rpm
 from garrison.packages.readers.facts import Database
 from garrison.packages.readers.rpm import FILES, read_bdb, read_ndb, read_sqlite, read_wal, sqlite
 from garrison.packages.readers.rpm.header import read_header
@@ -358,6 +358,18 @@ def test_of_two_databases_in_a_folder_the_newer_kind_counts() -> None:
         }
     )
     assert {p.path for p in found.packages} == {"var/lib/rpm/rpmdb.sqlite"}
+
+
+def test_a_large_database_is_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond what is read of other files; beyond its own limit it is unreadable, not empty."""
+    path = "var/lib/rpm/rpmdb.sqlite"
+    monkeypatch.setattr(limits, "MAX_KEPT_FILE", 1000)
+    found = assembled({path: database("rpmdb.sqlite")})
+    assert len(found.packages) == len(expected().packages)
+    monkeypatch.setattr(rpm, "MAX_DATABASE", 1000)
+    found = assembled({path: database("rpmdb.sqlite")})
+    assert found.packages == ()
+    assert found.unreadable == (path,)
 
 
 def test_red_hat_names_itself_in_package_urls() -> None:

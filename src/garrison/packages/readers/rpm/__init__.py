@@ -16,7 +16,10 @@ from garrison.packages.readers.rpm.header import read_header
 MAX_PACKAGES = 200_000
 """Of one database; a whole distribution has 70,000."""
 
-__all__ = ["FILES", "read_bdb", "read_ndb", "read_sqlite", "read_wal"]
+MAX_DATABASE = 256 << 20
+"""Bytes of a database; one of a thousand packages has 100 MB."""
+
+__all__ = ["FILES", "LargeDatabase", "read_bdb", "read_ndb", "read_sqlite", "read_wal"]
 
 
 def read_sqlite(data: bytes) -> Database:
@@ -51,6 +54,26 @@ FILES: dict[str, Callable[[bytes], Database | None]] = {
     "Packages": read_bdb,
 }
 """Readers by file name; the first that is there is the one rpm would open."""
+
+
+class LargeDatabase:
+    """The `images.Sieve` of a database that is larger than other files are read."""
+
+    def __init__(self, read: Callable[[bytes], object | None]) -> None:
+        self._read = read
+        self._data = bytearray()
+
+    def feed(self, data: bytearray, start: int, end: int) -> None:
+        """Keep the next piece. Raises FileError: the file is too large."""
+        if len(self._data) + end - start > MAX_DATABASE:
+            raise FileError(f"an rpm database of more than {MAX_DATABASE} bytes")
+        self._data += memoryview(data)[start:end]
+
+    def facts(self) -> object | None:
+        """The packages. Raises FileError."""
+        data = bytes(self._data)
+        self._data.clear()
+        return self._read(data)
 
 
 def _database(blobs: Iterator[bytes]) -> Database:
