@@ -38,16 +38,21 @@ Image = Annotated[
         "docker:NAME (local engine), sbom:FILE.",
     ),
 ]
-Platform = Annotated[str, typer.Option(help="For example linux/arm64; else this machine's.")]
-User = Annotated[str, typer.Option("--username", help="At the registry; else docker's own.")]
+Platform = Annotated[
+    str, typer.Option(metavar="OS/ARCH", help="For example linux/arm64; else this machine's.")
+]
+User = Annotated[
+    str, typer.Option("--username", metavar="USER", help="At the registry; else docker's own.")
+]
 PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read from standard input.")]
 PlainHttp = Annotated[bool, typer.Option("--plain-http", help="The registry speaks no TLS.")]
 CaFile = Annotated[
-    Path | None, typer.Option("--ca-file", help="PEM, trusted for the registry alone.")
+    Path | None, typer.Option("--ca-file", metavar="PEM", help="Trusted for the registry alone.")
 ]
-Timeout = Annotated[float, typer.Option(help="Seconds for the whole scan.", min=0.1)]
+Timeout = Annotated[float, typer.Option(metavar="SECONDS", help="For the whole scan.", min=0.1)]
 Data = Annotated[
-    Path | None, typer.Option("--data", envvar="GARRISON_DATA", help="Where the advisories are.")
+    Path | None,
+    typer.Option("--data", metavar="DIR", envvar="GARRISON_DATA", help="Where the advisories are."),
 ]
 NoCache = Annotated[
     bool, typer.Option("--no-cache", help="Read every layer, and remember nothing.")
@@ -164,12 +169,18 @@ def _engine(environ: Mapping[str, str]) -> Path:
 def _pem(path: Path | None) -> str:
     if path is None:
         return ""
+    from garrison.egress import BadCertificateError, TrustBundle
+
+    text = read_bytes(path, MAX_FILE, "ca_file").decode("utf-8", "replace")
     try:
-        with path.open(encoding="utf-8") as file:
-            return file.read(MAX_FILE)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not text"
-        raise InvalidSettingError("ca_file", f"cannot read {path}: {reason}") from error
+        found = TrustBundle.parse(text)
+    except BadCertificateError as error:
+        raise InvalidSettingError("ca_file", f"{path}: {error}") from None
+    if not found:
+        raise InvalidSettingError(
+            "ca_file", f"{path} has no certificate", "It begins with -----BEGIN CERTIFICATE-----."
+        )
+    return text
 
 
 @contextmanager

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from garrison.findings.vex import Statement
 
 Json = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
-Output = Annotated[Path | None, typer.Option("--output", help="Write the report to this file.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", metavar="FILE", help="Write the report to this file.")
+]
 
 
 class IncompleteReportError(GarrisonError):
@@ -101,17 +103,20 @@ def scan(
     json: Json = False,
     output: Output = None,
     fail_on: Annotated[
-        str, typer.Option(help="Exit with 1 for findings from this severity on.")
+        str,
+        typer.Option(metavar="SEVERITY", help="Exit with 1 for findings from this severity on."),
     ] = "",
     ignore_unfixed: Annotated[
         bool, typer.Option("--ignore-unfixed", help="Leave out findings that nothing fixes.")
     ] = False,
     severity: Annotated[
-        str, typer.Option(help="Show only these: low,medium,high,critical,unknown.")
+        str, typer.Option(metavar="LIST", help="Show only these: low,medium,high,critical,unknown.")
     ] = "",
     ignore_file: Annotated[
         Path | None,
-        typer.Option("--ignore-file", help="Waivers: findings accepted until a day."),
+        typer.Option(
+            "--ignore-file", metavar="FILE", help="Waivers: findings accepted until a day."
+        ),
     ] = None,
     vex: Annotated[
         list[Path] | None,

@@ -24,6 +24,8 @@ from garrison.images.stream import Guard
 MAX_HEAD = 64 << 10
 MAX_INSPECT = 8 << 20
 _MAX_NAME = 512
+_MAX_SAID = 16 << 10
+_MAX_MESSAGE = 300
 
 
 class _InspectJson(msgspec.Struct, rename="pascal"):
@@ -98,14 +100,27 @@ class EngineSource:
         )
         if answer.status == 200:
             return answer
-        status = answer.status
+        status, said = answer.status, answer.read(_MAX_SAID)
         answer.close()
         if status == 404:
             raise NotFoundError(
                 f"the local engine has no image {self._name}",
                 "Pull it first, or leave out docker: to read it from its registry.",
             )
-        raise EngineError(f"the local engine answered {status} for image {self._name}")
+        raise EngineError(
+            f"the local engine answered {status} for image {self._name}: {_message(said)}",
+            "If the image is in a registry, leave out docker: to read it from there.",
+        )
+
+
+def _message(said: bytes) -> str:
+    """What the engine says, in `message` or as it is; it comes from outside."""
+    try:
+        text = str(msgspec.json.decode(said, type=dict[str, object])["message"])
+    except (msgspec.MsgspecError, KeyError, UnicodeDecodeError, RecursionError):
+        text = said.decode("utf-8", "replace")
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text[:_MAX_MESSAGE] or "without a word"
 
 
 class _Answer:

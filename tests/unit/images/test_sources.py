@@ -340,6 +340,7 @@ class Engine(socketserver.ThreadingUnixStreamServer):
             {"Id": json.loads(IMAGE.manifest)["config"]["digest"], "Size": 4711}
         ).encode()
         self.asked: list[str] = []
+        self.failure: bytes | None = None
         super().__init__(str(path), _EngineHandler)
 
 
@@ -353,6 +354,8 @@ class _EngineHandler(socketserver.StreamRequestHandler):
         self.server.asked.append(path)
         if path == "/images/team%2Fshop%3A1.0/json":
             self._send(200, self.server.inspect)
+        elif path == "/images/team%2Fshop%3A1.0/get" and self.server.failure is not None:
+            self._send(500, self.server.failure)
         elif path == "/images/team%2Fshop%3A1.0/get":
             self._send(200, self.server.archive)
         else:
@@ -384,6 +387,23 @@ def test_engine(engine: Engine, tmp_path: Path) -> None:
 def test_engine_without_the_image(engine: Engine, tmp_path: Path) -> None:
     with pytest.raises(NotFoundError):
         read("docker:other", engine=tmp_path / "engine.sock")
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        (b'{"message": "zstd is not supported"}', "for image team/shop:1.0: zstd is not supported"),
+        (b"no\x1b[2J \n good", "no \\[2J good"),
+        (b"", "without a word"),
+        (b"x" * 9000, "x{300}$"),
+    ],
+)
+def test_what_an_engine_says_is_repeated_in_bounds(
+    engine: Engine, tmp_path: Path, failure: bytes, said: str
+) -> None:
+    engine.failure = failure
+    with pytest.raises(EngineError, match=said):
+        read("docker:team/shop:1.0", engine=tmp_path / "engine.sock")
 
 
 def test_engine_that_stops_in_the_middle(engine: Engine, tmp_path: Path) -> None:
