@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from garrison.fleet import JoinToken
 
 
+GROUP = "local"
+"""Of the Defender inside this process."""
+
+
 def register(app: typer.Typer) -> None:
     @app.command()
     def up(
@@ -84,7 +88,7 @@ def way_out(state: AppState) -> ProxySettings:
     """
     from garrison.console.assemble import local_gateway
 
-    settings = state.egress.settings
+    settings = state.egress.settings.for_group(GROUP)
     gateway = local_gateway(state.settings)
     return settings if gateway.is_loopback else _direct_to(settings, gateway)
 
@@ -111,6 +115,6 @@ def _join_token(config: DefenderSettings, state: AppState) -> JoinToken | None:
             # Removed on purpose, it stays away.
             return None
     created = fleet.create_join_token(
-        state, group="local", expires_at=join_expiry(), uses=1, actor="console"
+        state, group=GROUP, expires_at=join_expiry(), uses=1, actor="console"
     )
     return JoinToken.parse(created.text.reveal())

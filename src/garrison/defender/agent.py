@@ -71,6 +71,7 @@ class Agent:
         self._contacts = ContactLog()
         self._settings_now: ProxySettings | None = None
         self._egress: EgressClient | None = None
+        self._left_by = ""
         self._asked = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -147,7 +148,7 @@ class Agent:
             platform=_platform(),
             settings_revision=settings.revision,
             proxy=str(settings.proxy) if settings.proxy else "",
-            route=self._route(settings),
+            route=self._session_route(settings),
             scans=[*self._queue.ids(), *self._journal.ids()],
         )
 
@@ -240,16 +241,28 @@ class Agent:
 
         return explain(self._config.url, settings, "fleet").proxy or "direct"
 
+    def _session_route(self, settings: ProxySettings) -> str:
+        """How the session left: of several proxies not always by the first."""
+        from garrison.egress import ViaProxy, explain
+
+        candidates = explain(self._config.url, settings, "fleet").choice.candidates
+        used = next((one for one in candidates if str(one) == self._left_by), None)
+        if used is None:
+            return self._route(settings)
+        return str(used.proxy) if isinstance(used, ViaProxy) else "direct"
+
     async def _dial(self, *, extra_ca: str, pin: bytes | None) -> Connection:
         if self._egress is None:
             raise RuntimeError("the agent does not run")
-        return await self._egress.websocket(
+        connection = await self._egress.websocket(
             self._config.url,
             purpose="fleet",
             timeout=CONNECT_SECONDS,
             extra_ca=extra_ca,
             pin=pin,
         )
+        self._left_by = connection.route
+        return connection
 
     async def _answer(self, request: TestRequest | ExplainRequest) -> None:
         try:

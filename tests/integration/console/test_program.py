@@ -375,3 +375,46 @@ def test_the_local_defender_reaches_its_gateway_whatever_the_proxy(
     environ = {"GARRISON_HTTP_PROXY": "http://127.0.0.1:9"}
     with Program("up", tmp_path / "data", environ, gateway_listen=listen) as program:
         assert program.wait_event("Defender connected")["route"] == "direct"
+
+
+def test_rules_from_a_file_and_a_defenders_share_of_them(tmp_path: Path) -> None:
+    """Set on the Console's machine, written out for one group, read by who has that file."""
+    data, file = tmp_path / "data", tmp_path / "rules.json"
+    proxies = [
+        {"name": "eu", "address": "https://eu.test:2", "user": "e", "password": CANARY},
+        {"name": "us", "address": "socks5h://us.test:3", "user": "u", "password": f"us-{CANARY}"},
+    ]
+    rules = [
+        {"name": "r-eu", "use": "proxy", "proxies": ["eu"], "groups": ["eu"]},
+        {"name": "r-us", "use": "proxy", "proxies": ["us"], "groups": ["us"]},
+    ]
+    file.write_text(json.dumps({"proxies": proxies, "rules": rules, "http_proxy": "http://x:1"}))
+    done = garrison("egress", "set", "--data", data, "--file", file, "--http-proxy", "http://a:1")
+    assert done.returncode == 0, done.stderr
+    assert "r-eu: group eu → eu" in done.stdout
+    assert CANARY not in done.stdout + done.stderr
+
+    out = tmp_path / "defender.json"
+    garrison("egress", "export", "--data", data, "--group", "eu", "--output", out)
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    text = out.read_text()
+    assert json.dumps(CANARY) in text
+    assert f"us-{CANARY}" not in text
+    assert "r-us" not in text
+
+    environ = {"GARRISON_EGRESS_FILE": str(out), "HTTPS_PROXY": "http://hostile.test:1"}
+    there = garrison("egress", "explain", "https://x.test/", "--data", tmp_path / "n", "--json",
+                     **environ)  # fmt: skip
+    here = garrison(
+        "egress", "explain", "https://x.test/", "--data", data, "--group", "eu", "--json"
+    )
+    for answer in (there, here):
+        route = json.loads(answer.stdout)
+        assert (route["proxy"], route["rule"]) == ("https://eu.test:2", "r-eu")
+
+    file.write_text(json.dumps({"rulez": []}))
+    bad = garrison("egress", "set", "--data", data, "--file", file)
+    assert (bad.returncode, "rulez" in bad.stderr) == (2, True)
+    out.write_text("{")
+    broken = garrison("egress", "show", "--data", tmp_path / "n", **environ)
+    assert (broken.returncode, "GARRISON_EGRESS_FILE" in broken.stderr) == (2, True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 from starlette.routing import Route
@@ -12,6 +12,7 @@ from starlette.routing import Route
 from garrison.console.pages import text
 from garrison.console.pages.view import Crumb, crumbs, link
 from garrison.console.pages.visit import Visit, page
+from garrison.database.proxy import more_changes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,4 +104,51 @@ def changes(before: ProxyRow | None, after: ProxyRow) -> list[str]:
         said.append(f"User: {f'`{after.user}`' if after.user else 'none'}.")
     if (before.password if before else None) != after.password:
         said.append("Password: set." if after.password else "Password: removed.")
-    return said
+    found = more_changes(before.more if before else {}, after.more)
+    return [*said, *(_sentence(name, change) for name, change in found.items())]
+
+
+_MORE = {
+    "auth": "Signing in at HTTP Proxy",
+    "failover": "Proxies after HTTP Proxy",
+    "proxies": "Further proxies",
+    "pac_url": "PAC file",
+    "pac_dns": "Names resolved for the PAC file",
+    "rules": "Rules",
+    "destination_ca": "CAs for destinations",
+    "strict": "Strict mode",
+    "allowed": "Allowed destinations",
+    "direct_in_cluster": "Names of the cluster direct",
+}
+
+
+def _sentence(name: str, change: Any) -> str:
+    if name not in _MORE:
+        return f"{name[:1].upper()}{name[1:]}: {change}."
+    old, new = change
+    return f"{_MORE[name]}: {_in_words(name, old)}, now {_in_words(name, new)}."
+
+
+def _in_words(name: str, value: Any) -> str:
+    """A value of the plain form, short."""
+    if name == "direct_in_cluster":
+        return "no" if value is False else "yes"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if not value:
+        return "off" if name in {"strict", "pac_dns"} else "`auto`" if name == "auth" else "none"
+    if isinstance(value, list):
+        return text.words(f"`{_item(one)}`" for one in value)
+    return f"`{value}`"
+
+
+def _item(one: Any) -> str:
+    if not isinstance(one, dict):
+        return str(one)
+    if "address" in one:
+        return f"{one['name']} {one['address']}" + (f" user {one['user']}" if one["user"] else "")
+    if "use" in one:
+        parts = [*one["purposes"], *one["destinations"], *(f"group {g}" for g in one["groups"])]
+        matched = ", ".join(parts) or "everything"
+        return f"{one['name']}: {matched} → {', '.join(one['proxies']) or one['use']}"
+    return f"{', '.join(one['destinations'])} ({one['sha256']}…)"
