@@ -82,6 +82,7 @@ def facts(package: Package) -> list[tuple[str, str]]:
     known = [
         ("path", package.path),
         ("position", package.position),
+        ("development", "true" if package.development else ""),
         ("owner", package.owner),
         ("layer", package.layer),
         ("diffId", package.diff_id),

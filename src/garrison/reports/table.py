@@ -207,7 +207,7 @@ class _Page:
                 _Cell(package.type, _DIM),
                 _Cell(full_name(package)),
                 _Cell(package.version),
-                _Cell(package.position, _DIM),
+                _Cell(f"{package.position}{', dev' if package.development else ''}", _DIM),
                 _Cell(package.path, _DIM),
             ]
             for package in packages

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from garrison.findings import match_inventory
-from garrison.packages import Inventory, OperatingSystem, Skipped
+from garrison.packages import Inventory, OperatingSystem, Package, Skipped
+from garrison.packages.purl import purl
 from garrison.packages.sbom import SbomUnreadableError, document, read_sbom
 from garrison.reports import PackageFormat, render_packages
 from tests.unit.reports.samples import ALL, NOW, RECORDS, report
@@ -42,6 +43,25 @@ def bom(*components: object, **more: object) -> dict[str, Any]:
 
 def library(purl: str = "", **more: object) -> dict[str, Any]:
     return {"type": "library", "name": "x", **({"purl": purl} if purl else {}), **more}
+
+
+@pytest.mark.parametrize("format", ["cyclonedx", "spdx"])
+def test_capitals_that_purls_lose_come_back(format: PackageFormat) -> None:
+    """Advisories of Go are about `github.com/Masterminds/semver`; its purl has no capitals."""
+    packages = tuple(
+        Package(type, namespace, name, version, purl(type, namespace, name, version), "app/x",
+                position="locked", development=type == "npm")
+        for type, namespace, name, version in (
+            ("golang", "github.com/Masterminds", "semver", "v3.0.0"),
+            ("golang", "", "stdlib", "1.22.1"),
+            ("maven", "org.apache.logging.log4j", "log4j-core", "2.14.1"),
+            ("npm", "", "JSONStream", "1.3.5"),
+            ("npm", "@types", "node", "20.0.0"),
+        )
+    )  # fmt: skip
+    inventory = replace(report(*ALL).inventory, packages=packages)
+    found = read_sbom(render_packages(inventory, format, now=NOW).encode(), "sbom:x")
+    assert {*found.packages} == {*packages}
 
 
 @pytest.mark.parametrize("format", ["cyclonedx", "spdx"])

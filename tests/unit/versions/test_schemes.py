@@ -192,9 +192,51 @@ MAVEN_EQUAL = equal(
 )
 
 
+# Composer: composer/semver's VersionParserTest and ComparatorTest, PHP's version_compare().
+COMPOSER_LESS = [
+    *rising("composer", "1.0.0-dev 1.0.0-alpha 1.0.0-alpha1 1.0.0-alpha2 1.0.0-beta 1.0.0-beta2"
+                        " 1.0.0-RC1 1.0.0 1.0.0-pl1 1.0.0-pl2 1.0.1"),
+    *rising("composer", "1.0.0-beta-dev 1.0.0-beta 1.0.0-beta1-dev 1.0.0-beta1 1.0.0-beta.1.1"),
+    *rising("composer", "0.9 1.24.99 1.25.0-beta2.1 1.25.0-b3 1.25.0 1.25.0.1 1.26.0"),
+    *rising("composer", "v5.4.9 5.4.20 v6.0.0-BETA1 6.0.0 6.x-dev 7.0"),
+    *rising("composer", "2010.1.555 2010.10.200 20100102 20100102-203040 20100102-203040-p1"),
+    *rising("composer", "1.0.x-dev 1.1.0 1.x-dev 2.0"),
+]  # fmt: skip
+COMPOSER_EQUAL = equal(
+    "composer",
+    "1.0.0 v1.0.0 1.0 1 1.0.0.0 1.0.0+foo 1.0.0-stable 1.0.0@dev",
+    "1.0.0RC1dev 1.0.0-rC1-dev 1.0.0.RC.1-dev",
+    "10.4.13-b5 10.4.13beta5 10.4.13beta.5 10.4.13-BETA5",
+    "1.0.0.pl3-dev 1.0.0-patch3-dev",
+    "1.0.0+foo 1.0.0",
+)
+COMPOSER_INVALID = ["", "a", "1.0.0-meh", "1.0.0.0.0", "feature-foo", "1.0.0+foo bar", "dev-main",
+                    "dev-feature/foo", "1.x", "~>1.2"]  # fmt: skip
+
+# NuGet: VersionComparerTests of NuGet.Versioning.
+NUGET_LESS = [
+    ("nuget", low, high)
+    for low, high in (
+        ("0.0.0", "1.0.0"), ("1.0.0", "1.1.0"), ("1.0.0", "1.0.1"), ("1.999.9999", "2.1.1"),
+        ("1.0.0-BETA", "1.0.0-beta2"), ("1.0.0-beta+AA", "1.0.0+aa"),
+        ("1.0.0-BETA", "1.0.0-beta.1+AA"),
+        ("1.0.0-BETA.X.y.5.77.0+AA", "1.0.0-beta.x.y.5.79.0+aa"),
+        ("1.0.0-BETA.X.y.5.79.0+AA", "1.0.0-beta.x.y.5.790.0+abc"),
+        ("1.0.0", "1.0.0.1"), ("1.0.0.1-a", "1.0.0.1"), ("3.1.0-beta-001", "3.1.0-beta-002"),
+    )
+]  # fmt: skip
+NUGET_EQUAL = equal(
+    "nuget",
+    "1.0.0 1.0.0.0 1.0 1 01.00 1.0.0+AA",
+    "1.0.0-BETA 1.0.0-beta 1.0.0-BETA+AA 1.0.0-beta+aa",
+    "1.0.0-BETA.X.y.5.77.0+AA 1.0.0-beta.x.y.5.77.0+aa",
+)
+NUGET_INVALID = ["", "1.0.0.0.0", "v1.0", "1.0.0-", "1.0.0-a..b", "1.*", "[1.0,2.0)"]
+
+
 @pytest.mark.parametrize(
     ("scheme", "low", "high"),
-    [*DPKG_LESS, *SEMVER_LESS, *PEP440_LESS, *GEM_LESS, *MAVEN_LESS],
+    [*COMPOSER_LESS, *NUGET_LESS, *DPKG_LESS, *SEMVER_LESS, *PEP440_LESS, *GEM_LESS, *MAVEN_LESS],
 )
 def test_published_orders_rise(scheme: str, low: str, high: str) -> None:
     assert SCHEMES[scheme].valid(low)
@@ -205,7 +247,15 @@ def test_published_orders_rise(scheme: str, low: str, high: str) -> None:
 
 @pytest.mark.parametrize(
     ("scheme", "a", "b"),
-    [*DPKG_EQUAL, *SEMVER_EQUAL, *PEP440_EQUAL, *GEM_EQUAL, *MAVEN_EQUAL],
+    [
+        *COMPOSER_EQUAL,
+        *NUGET_EQUAL,
+        *DPKG_EQUAL,
+        *SEMVER_EQUAL,
+        *PEP440_EQUAL,
+        *GEM_EQUAL,
+        *MAVEN_EQUAL,
+    ],
 )
 def test_published_equals_are_equal(scheme: str, a: str, b: str) -> None:
     """Equal keys must be equal as dictionary keys too: caches and sets hold them."""
@@ -230,6 +280,8 @@ def test_apk_orders_as_apk_tools_publishes(a: str, sign: str, b: str) -> None:
         *(("pep440", text) for text in PEP440_INVALID),
         *(("gem", text) for text in GEM_INVALID),
         *(("maven", text) for text in ("", " ", "1-" * 200)),
+        *(("composer", text) for text in COMPOSER_INVALID),
+        *(("nuget", text) for text in NUGET_INVALID),
     ],
 )
 def test_what_is_no_version_is_refused_and_sorts_below(scheme: str, text: str) -> None:
@@ -251,6 +303,7 @@ def test_apk_commit_hash_stands_between_suffix_and_revision() -> None:
         ("Debian:12", "dpkg"), ("Ubuntu:22.04:LTS", "dpkg"), ("Alpine:v3.20", "apk"),
         ("Wolfi", "apk"), ("PyPI", "pep440"), ("npm", "semver"), ("crates.io", "semver"),
         ("Go", "semver"), ("RubyGems", "gem"), ("Maven", "maven"),
+        ("Packagist", "composer"), ("NuGet", "nuget"),
     ],
 )  # fmt: skip
 def test_each_ecosystem_has_its_scheme(ecosystem: str, scheme: str) -> None:

@@ -110,10 +110,11 @@ def _package(
     if parsed.type in DISTRIBUTIONS and "position" not in known:
         # Others name any file of it, and not the database that says it is installed.
         path = ""
+    namespace, name = _spelled(component.name, parsed.type, parsed.namespace or "", parsed.name)
     package = Package(
         type=parsed.type,
-        namespace=parsed.namespace or "",
-        name=parsed.name,
+        namespace=namespace,
+        name=name,
         version=version,
         purl=component.purl,
         path=path,
@@ -125,8 +126,18 @@ def _package(
         owner=known.get("owner", ""),
         layer=known.get("layer", ""),
         diff_id=known.get("diffId", ""),
+        development=known.get("development") == "true",
     )
     return package, own
+
+
+def _spelled(given: str, type: str, namespace: str, name: str) -> tuple[str, str]:
+    """Namespace and name with their capitals, which purls of some types lose: advisories of Go
+    are about `github.com/Masterminds/semver`."""
+    full = f"{namespace}/{name}" if namespace else name
+    if type in ("composer", "golang", "npm") and given.lower() == full.lower():
+        namespace, _, name = given.rpartition("/")
+    return namespace, name
 
 
 def _release(own: OperatingSystem | None, os: OperatingSystem | None) -> str:

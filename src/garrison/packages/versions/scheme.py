@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from garrison.packages.versions import apk, dpkg, gem, maven, pep440, rpm, semver
+from garrison.packages.versions import apk, composer, dpkg, gem, maven, nuget, pep440, rpm, semver
 from garrison.packages.versions.errors import InvalidVersionError
 
 
@@ -58,6 +58,8 @@ SCHEMES = {
         _scheme("semver", semver.parse),
         _scheme("gem", gem.parse),
         _scheme("maven", maven.parse),
+        _scheme("composer", composer.parse),
+        _scheme("nuget", nuget.parse),
     )
 }
 
@@ -88,6 +90,8 @@ _ECOSYSTEMS = {
     "Hex": "semver",
     "Pub": "semver",
     "SwiftURL": "semver",
+    "NuGet": "nuget",
+    "Packagist": "composer",
     "RubyGems": "gem",
     "Maven": "maven",
 }
