@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of the readers of distributions' databases and of Python's metadata.
+"""Coverage-guided fuzzing of all readers of packages, and of the order of versions.
 
 `python -m tests.fuzz.readers TARGET SECONDS [FOLDER]` keeps what it learned in FOLDER. A reader
 may answer or refuse with FileError; anything else ends the run with the bytes that did it.
@@ -25,6 +25,7 @@ with atheris.instrument_imports(include=["garrison.packages"]):
     from garrison.packages.readers.rpm import read_bdb, read_ndb, read_sqlite, read_wal
     from garrison.packages.readers.rpm.header import read_header
     from garrison.packages.versions import SCHEMES, InvalidVersionError
+    from tests.property.test_language_readers import ELF_AND_MORE, READERS, read_program
 
 from tests.unit.packages.readers.rpm_samples import bdb_of, header, ndb_of, sqlite_of
 
@@ -47,7 +48,7 @@ HEADER = header(
 
 def _version(data: bytes) -> None:
     a, _, b = data.decode("utf-8", "replace").partition("\n")
-    for scheme in ("dpkg", "apk", "rpm"):
+    for scheme in SCHEMES:
         with contextlib.suppress(InvalidVersionError):
             SCHEMES[scheme].parse(a)
         assert SCHEMES[scheme].compare(a, b) == -SCHEMES[scheme].compare(b, a)
@@ -74,6 +75,8 @@ TARGETS: dict[str, tuple[Callable[[bytes], object], Sequence[bytes]]] = {
     "python-egg": (read_egg, [_egg()]),
     "python-link": (read_egg_link, [b"/srv/app\n.\n"]),
     "os-release": (read_os_release, [b'ID=debian\nVERSION_ID="12"\n']),
+    **READERS,
+    "program": (read_program, [seed for seed in ELF_AND_MORE if len(seed) < 100_000]),
     "version": (_version, [b"1:2.0~rc1-1\n1:2.0-1"]),
 }
 

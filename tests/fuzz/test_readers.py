@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.property.test_language_readers import READERS
+
 SECONDS = int(os.environ.get("FUZZ_SECONDS", "15"))
 NAMES = (
     *("rpm-header", "rpm-sqlite", "rpm-ndb", "rpm-bdb", "rpm-wal", "dpkg", "dpkg-list"),
     *("dpkg-sums", "apk", "python", "python-egg", "python-link", "os-release", "version"),
+    "program",
+    *READERS,
 )
 ROOT = Path(__file__).resolve().parents[2]
 

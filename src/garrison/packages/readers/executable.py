@@ -17,9 +17,10 @@ from garrison.images import Again, FileError
 from garrison.packages.readers import golang, rust
 from garrison.packages.readers.facts import Component, Contents
 
+_ELF = b"\x7fELF"
 MAGICS = frozenset(
     (
-        b"\x7fELF",
+        _ELF,
         *(b"MZ" + bytes((low, high)) for low in (0x90, 0x78, 0x00, 0x50) for high in (0,)),
         b"\xfe\xed\xfa\xce",
         b"\xfe\xed\xfa\xcf",
@@ -32,7 +33,9 @@ SMALLEST = 16 << 10
 """Bytes; programs of Go have a million, of Rust a hundred thousand."""
 
 MAX_HEAD = 64 << 10
-"""Bytes in which all headers but ELF's sections are; a page is enough for most."""
+"""Bytes in which all headers but ELF's sections are."""
+ELF_HEAD = 8 << 10
+"""The same of ELF, by far the most frequent: they and Go's note are in the first page."""
 MAX_READ_ONLY = 16 << 20
 MAX_NOT_LOADED = 4 << 20
 """Bytes kept behind what is loaded: there the list is since cargo-auditable 0.6."""
@@ -123,6 +126,7 @@ class ExecutableSieve:
         self._size = size
         self._position = 0
         self._head: bytearray | None = bytearray()
+        self._head_size = min(MAX_HEAD, size)
         self._layout: Layout | None = None
         self._go: golang.Search | None = None
         self._kept: list[Keeper] = []
@@ -134,9 +138,11 @@ class ExecutableSieve:
 
     def feed(self, data: bytearray, start: int, end: int) -> None:
         if self._head is not None:
-            taken = min(end - start, MAX_HEAD - len(self._head))
+            if not self._head and data[start : start + 4] == _ELF:
+                self._head_size = min(ELF_HEAD, self._size)
+            taken = min(end - start, self._head_size - len(self._head))
             self._head += memoryview(data)[start : start + taken]
-            if len(self._head) < min(MAX_HEAD, self._size):
+            if len(self._head) < self._head_size:
                 return
             head, self._head = self._head, None
             self._begin(bytes(head))
@@ -267,7 +273,7 @@ def parse(head: bytes, size: int) -> Layout | None:
 
     Raises struct.error or IndexError: its headers are not in `head`.
     """
-    if head[:4] == b"\x7fELF":
+    if head[:4] == _ELF:
         return _elf(head, size)
     if head[:2] == b"MZ":
         return _pe(head, size)

@@ -33,7 +33,8 @@ _TEXTS = 64 << 10
 _VERSION_BEGINS = (b"go1.", b"devel ")
 MAX_CANDIDATES = 4096
 """Texts in a program that begin as a Go version does; Go itself has some hundreds."""
-_OLD_SIGNS = (b'Go build ID: "', b"\x04\0\0\0Go\0\0", b"\0\0\0\x04Go\0\0")
+_SIGNS = (b'Go build ID: "', b"\0\0\0Go\0\0", b"\0\0\x04Go\0\0")
+"""At the beginning of code, and in ELF's notes, in either byte order."""
 
 _LINKER_VERSION = re.compile(
     r"-X[ =]['\"]?[\w./@-]*version="
@@ -44,7 +45,7 @@ _LINKER_VERSION = re.compile(
 
 def looks_old(head: bytes) -> bool:
     """Whether a program shows in its first bytes that Go made it."""
-    return any(sign in head for sign in _OLD_SIGNS)
+    return b"Go" in head and any(sign in head for sign in _SIGNS)
 
 
 class Search:

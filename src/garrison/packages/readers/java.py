@@ -93,7 +93,19 @@ _GROUPS = {
     "bcutil-": "org.bouncycastle",
     "bctls-": "org.bouncycastle",
     "bcpg-": "org.bouncycastle",
+    "antlr": "antlr",
     "aopalliance": "aopalliance",
+    "checker-": "org.checkerframework",
+    "grpc-": "io.grpc",
+    "hibernate-commons-annotations": "org.hibernate.common",
+    "jna": "net.java.dev.jna",
+    "perfmark-": "io.perfmark",
+    "serializer": "xalan",
+    "velocity": "org.apache.velocity",
+    "xmlbeans": "org.apache.xmlbeans",
+    "xmlpull": "xmlpull",
+    "xpp3": "xpp3",
+    "xpp3_min": "xpp3",
     "aspectjweaver": "org.aspectj",
     "aspectjrt": "org.aspectj",
     "snakeyaml": "org.yaml",
@@ -119,6 +131,11 @@ _GROUPS = {
     "jython": "org.python",
     "junit": "junit",
 }
+_UMBRELLAS = frozenset(
+    {"com.github", "com.google", "com.sun", "io.github", "org.apache", "org.codehaus",
+     "org.eclipse", "org.glassfish", "org.jboss"}
+)  # fmt: skip
+"""Under which others publish, each in a group of its own."""
 _OF_JAVA = frozenset({"jrt-fs", "rt", "jce", "jsse", "charsets", "resources", "tools"})
 """Parts of a Java runtime, which its own packages stand for."""
 # Tomcat calls its files otherwise than its artifacts.
@@ -447,9 +464,6 @@ def _version(text: str) -> bool:
 
 def _group(name: str, manifest: dict[str, str]) -> str:
     """The Maven group of an artifact, by the documented rules; empty if none applies."""
-    vendor = manifest.get("implementation-vendor-id", "")
-    if _is_group(vendor):
-        return vendor
     if name.startswith("commons-"):
         old = re.fullmatch(r"commons-[a-z]+", name) and name in _OLD_COMMONS
         return name if old else "org.apache.commons"
@@ -461,6 +475,9 @@ def _group(name: str, manifest: dict[str, str]) -> str:
     ]
     if fitting:
         return _GROUPS[max(fitting, key=len)]
+    vendor = manifest.get("implementation-vendor-id", "")
+    if _is_group(vendor):
+        return vendor
     bundle = manifest.get("bundle-symbolicname", "").partition(";")[0].strip()
     for full in (bundle, manifest.get("automatic-module-name", "")):
         if not _is_group(full):
@@ -476,8 +493,10 @@ def _group_of_bundle(full: str, name: str) -> str:
     """
     rest = name.partition("-")[2]
     for end in (name, rest, rest.replace("-", "."), name.replace("-", "."), name.replace("-", "_")):
-        if end and full.endswith(f".{end}") and "." in (group := full[: -len(end) - 1]):
-            return group
+        if end and full.endswith(f".{end}"):
+            group = full[: -len(end) - 1]
+            if "." in group and group not in _UMBRELLAS:
+                return group
     return full
 
 
