@@ -7,6 +7,11 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is no slow parser: what must be quick is measured by tests of its own.
+settings.register_profile("garrison", deadline=None)
+settings.load_profile("garrison")
 
 for _name in list(os.environ):
     if _name.lower() in {"http_proxy", "https_proxy", "all_proxy", "no_proxy"} or (
