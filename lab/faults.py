@@ -20,16 +20,23 @@ Script = Callable[[socket.socket], None]
 
 @contextlib.contextmanager
 def scripted(
-    script: Script, *, context: ssl.SSLContext | None = None, address: str = "127.0.0.1"
+    script: Script,
+    *,
+    context: ssl.SSLContext | None = None,
+    address: str = "127.0.0.1",
+    timeout: float = 5.0,
 ) -> Iterator[int]:
-    """Serve every connection by `script`, each in a thread; gives the port."""
+    """Serve every connection by `script`, each in a thread; gives the port.
+
+    timeout: seconds of one read or write at most.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = socket.create_server((address, 0), family=family)
     stopping = threading.Event()
 
     def one(connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
-            connection.settimeout(5)
+            connection.settimeout(timeout)
             if context is None:
                 script(connection)
                 return

@@ -41,7 +41,7 @@ from garrison.fleet.messages import (
     Renewed,
     Welcome,
 )
-from garrison.fleet.session import Backoff, DefenderSession, Enrolment
+from garrison.fleet.session import Backoff, DefenderSession, Enrolment, IdleLimit
 
 CONNECT_SECONDS = 30.0
 WELCOME_SECONDS = 30.0
@@ -185,6 +185,8 @@ class Link:
         self._renewal: DefenderKey | None = None
         self._logged = 0.0
         self._generation = 0
+        self._idle = IdleLimit()
+        self._spoken = 0.0
         self.state = LinkState()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -220,6 +222,8 @@ class Link:
         self._backoff.reset()
         self._again.set()
         self._generation += close
+        if close:
+            self._idle.forget()
         if close and (connection := self._connection) is not None:
             self._session_over(None)
             task = asyncio.ensure_future(connection.close())
@@ -341,7 +345,10 @@ class Link:
             await connection.close()
             return
         session = DefenderSession(
-            ClientChannel.for_identity(identity), self._owner.hello(), self._clock()
+            ClientChannel.for_identity(identity),
+            self._owner.hello(),
+            self._clock(),
+            ping=self._idle.ping,
         )
         self._session, self._connection = session, connection
         try:
@@ -366,8 +373,10 @@ class Link:
             except TimeoutError:
                 raise SilentConsoleError(WELCOME_SECONDS) from None
             if data is None:
+                self._cut(session)
                 session.eof()
                 return
+            self._spoken = self._clock()
             welcomed = session.welcome is not None
             messages = session.receive(data, self._clock())
             await self._flush(session.outgoing, connection)
@@ -415,8 +424,24 @@ class Link:
         # Under one lock from taking the bytes to sending them: TLS records must keep their order.
         async with self._sending:
             data = outgoing()
+            if data:
+                self._spoken = self._clock()
             for start in range(0, len(data), FRAME):
                 await connection.send(data[start : start + FRAME])
+
+    def _cut(self, session: DefenderSession) -> None:
+        """The connection has ended; by whom?"""
+        if session.ended or session is not self._session or session.welcome is None:
+            return
+        quiet = self._clock() - self._spoken
+        if self._idle.cut(quiet, session.heartbeat):
+            _log.warning(
+                "idle sessions are closed on the way",
+                after=round(quiet, 1),
+                ping=round(self._idle.ping or 0.0, 1),
+                hint="Pings are sent more often from now on. A proxy's or firewall's idle limit"
+                " does this; raise it for the Console's address if that is not wanted.",
+            )
 
     async def _goodbye(self) -> None:
         session, connection = self._session, self._connection

@@ -38,6 +38,11 @@ MISSED = 3
 
 OLDEST_PROTOCOL = 1
 MIN_HEARTBEAT, MAX_HEARTBEAT = 1.0, 300.0
+MIN_QUIET = 1.5
+"""Seconds of silence below which a cut tells nothing about idle limits."""
+ALIKE = 1.25
+_PING_WITHIN = 0.4
+"""Of an idle limit: a ping may be late, and its answer lost."""
 _MAX_RETRY_AFTER = 600.0
 
 
@@ -64,6 +69,35 @@ class Backoff:
     def reset(self) -> None:
         """A session was opened: the next loss starts from the beginning."""
         self._attempt = 0
+
+
+class IdleLimit:
+    """Learns from sessions that were cut while nothing was said: something on the way forgets
+    idle connections. Two cuts after about the same silence are believed, one may be a chance.
+
+    ping: seconds between pings that keep a connection alive; None while nothing is known.
+    """
+
+    def __init__(self) -> None:
+        self.ping: float | None = None
+        self._last: float | None = None
+
+    def cut(self, quiet: float, heartbeat: float) -> bool:
+        """A session ended without a goodbye, `quiet` seconds after the last word; whether
+        something new was learnt. heartbeat: between its pings."""
+        before, self._last = self._last, None
+        if not MIN_QUIET <= quiet < heartbeat:
+            # While a ping was unanswered: that is a connection that was lost.
+            return False
+        if before is None or not before / ALIKE <= quiet <= before * ALIKE:
+            self._last = quiet
+            return False
+        self.ping = max(min(before, quiet) * _PING_WITHIN, MIN_HEARTBEAT)
+        return True
+
+    def forget(self) -> None:
+        """The way is another one now."""
+        self.ping = self._last = None
 
 
 class Enrolment:
@@ -106,11 +140,15 @@ class DefenderSession:
     else be sent. Pongs are consumed here, a refusal is raised.
     """
 
-    def __init__(self, channel: ClientChannel, hello: Hello, now: float) -> None:
+    def __init__(
+        self, channel: ClientChannel, hello: Hello, now: float, *, ping: float | None = None
+    ) -> None:
+        """ping: seconds between pings, where more are needed than the Console expects."""
         self._channel = channel
         self._heard = self._pinged = now
         self.welcome: Welcome | None = None
-        self._heartbeat = 0.0
+        self._heartbeat = self._patience = 0.0
+        self._ping = ping
         channel.send(encode(hello))
 
     def receive(self, data: bytes, now: float) -> list[FromConsole]:
@@ -159,6 +197,11 @@ class DefenderSession:
         """Whether the Console has said goodbye."""
         return self._channel.state == "closed"
 
+    @property
+    def heartbeat(self) -> float:
+        """Seconds between pings; 0 before the Welcome."""
+        return self._heartbeat
+
     def next_tick(self) -> float:
         """When to call `tick`; before the Welcome there is nothing to do."""
         return self._pinged + self._heartbeat if self.welcome else float("inf")
@@ -171,7 +214,7 @@ class DefenderSession:
         """
         if self.welcome is None or now < self.next_tick():
             return
-        if now - self._heard > MISSED * self._heartbeat:
+        if now - self._heard > self._patience:
             raise SessionLostError(now - self._heard)
         self._pinged = now
         self._channel.send(encode(Ping(sent=now)))
@@ -180,7 +223,10 @@ class DefenderSession:
         if self.welcome is not None:
             raise ProtocolError("a second Welcome")
         self.welcome, self._pinged = welcome, now
-        self._heartbeat = min(max(welcome.heartbeat, MIN_HEARTBEAT), MAX_HEARTBEAT)
+        expected = min(max(welcome.heartbeat, MIN_HEARTBEAT), MAX_HEARTBEAT)
+        self._heartbeat, self._patience = expected, MISSED * expected
+        if self._ping is not None:
+            self._heartbeat = min(expected, self._ping)
 
 
 Stage: TypeAlias = Literal["first", "deciding", "open", "over"]

@@ -59,3 +59,11 @@ def test_trace_records_failures_under_the_errors_hop() -> None:
             "via": "proxy.test:1",
         }
     ]
+
+
+def test_the_guide_names_codes_that_exist() -> None:
+    guide = (DOCS.parents[1] / "how-to" / "troubleshoot-egress.md").read_text()
+    notes = {"egress.inspected", "egress.redirected_elsewhere"}
+    named = set(re.findall(r"`(egress\.[a-z0-9_]+)`", guide))
+    assert named <= {one.code for one in error_classes()} | notes
+    assert len(named) > 25

@@ -30,7 +30,13 @@ from garrison.fleet.messages import (
     decode_from_defender,
     encode,
 )
-from garrison.fleet.session import Backoff, ConsoleSession, DefenderSession, Enrolment
+from garrison.fleet.session import (
+    Backoff,
+    ConsoleSession,
+    DefenderSession,
+    Enrolment,
+    IdleLimit,
+)
 from tests.unit.fleet.certificates import NOW, enrolled
 
 HELLO = Hello(name="node-1", version="1", platform="linux/amd64", settings_revision=3)
@@ -296,3 +302,30 @@ def exchange(client: ClientChannel, console: ConsoleSession) -> None:
     for _ in range(6):
         console.receive(client.outgoing(), 0)
         client.receive(console.outgoing())
+
+
+def test_two_cuts_after_the_same_silence_are_an_idle_limit() -> None:
+    limit = IdleLimit()
+    assert not limit.cut(8.0, 25.0)
+    assert limit.ping is None
+    assert limit.cut(8.4, 25.0)
+    assert limit.ping == pytest.approx(3.2)
+    limit.forget()
+    assert limit.ping is None
+
+
+@pytest.mark.parametrize(
+    "cuts",
+    [
+        [(8.0, 25.0), (3.0, 25.0)],  # as chance has it
+        [(0.3, 25.0), (0.3, 25.0)],  # in the middle of talk
+        [(30.0, 25.0), (30.0, 25.0)],  # a ping was not answered
+        [(8.0, 25.0), (0.2, 25.0), (8.0, 25.0)],
+    ],
+)
+def test_other_losses_teach_nothing(cuts: list[tuple[float, float]]) -> None:
+    """A Console that restarts must not make ten thousand Defenders ping every second."""
+    limit = IdleLimit()
+    for quiet, heartbeat in cuts:
+        limit.cut(quiet, heartbeat)
+    assert limit.ping is None
