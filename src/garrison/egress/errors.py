@@ -823,7 +823,8 @@ class ProxyCannotResolveError(ProxyAnswerError):
 
 
 class ProxyCannotForwardError(ProxyAnswerError):
-    """The proxy found no way to the destination: mostly no address (Squid 5 says no more)."""
+    """The proxy found no way to the destination: mostly no address (Squid 5 and tinyproxy say no
+    more)."""
 
     code, actor = "egress.proxy_cannot_forward", "you"
 
@@ -1265,12 +1266,31 @@ class ClientCertificateError(_TlsError):
 
     code = "egress.tls_client_certificate"
     advice = (
-        "Client certificates are not supported for this destination; if the proxy inspects TLS,"
-        " have the destination exempted."
+        "Client certificates are not supported for this destination: ask its owner for an address"
+        " that takes a password or token."
     )
 
-    def __init__(self, destination: Endpoint) -> None:
+    def __init__(self, destination: Endpoint, answer: Answer | None = None) -> None:
         super().__init__(f"{destination} asks for a client certificate")
+        self.answer = answer
+
+
+class ClientCertificateLostError(_TlsError):
+    """The destination wants a client certificate, and TLS is opened on the way: whatever is shown
+    to the proxy never arrives."""
+
+    code, at, actor = "egress.client_certificate_lost", "http", "you"
+
+    def __init__(self, destination: Endpoint, answer: Answer) -> None:
+        super().__init__(
+            f"{destination} asks for a client certificate, which none can show while TLS is"
+            " inspected on the way"
+        )
+        self.destination, self.answer = destination, answer
+
+    @property
+    def hint(self) -> str:
+        return f"Have {self.destination.host} exempted from inspection."
 
 
 # --- HTTP and WebSocket ---------------------------------------------------------------------

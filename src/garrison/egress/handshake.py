@@ -342,6 +342,13 @@ def is_proxys_own(answer: Answer) -> bool:
     return (answer.status == 403 or answer.status >= 500) and server.startswith(tuple(proxies))
 
 
+def wants_certificate_by_page(answer: Answer) -> bool:
+    """Whether a server took the connection and says in a page that it wants a certificate, as
+    nginx does (status 400, with this title)."""
+    title = page_title(answer.body).lower()
+    return answer.status == 400 and "no required ssl certificate" in title
+
+
 def page_title(body: str) -> str:
     """The title of an HTML page, or empty."""
     found = re.search(r"<title[^>]*>(.*?)</title>", body, re.IGNORECASE | re.DOTALL)

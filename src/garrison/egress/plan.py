@@ -27,6 +27,7 @@ from garrison.egress.errors import (
     BadCertificateChainError,
     CertificateError,
     ClientCertificateError,
+    ClientCertificateLostError,
     ClosedError,
     ConnectFailedError,
     ConnectionRefusedDirectError,
@@ -94,6 +95,7 @@ from garrison.egress.handshake import (
     is_proxys_own,
     service_of,
     upgrade_exchange,
+    wants_certificate_by_page,
 )
 from garrison.egress.interception import (
     SIGHTINGS,
@@ -1108,6 +1110,8 @@ def _get(call: Call, target: Target, trace: Trace, opened: Opened) -> Plan[Answe
         answer = exchange.answer
         assert answer is not None
         step.negotiated = {"http": exchange.http_version}
+        if wants_certificate_by_page(answer):
+            raise _certificate_wanted(destination, answer, opened)
         if answer.status >= 500:
             raise DestinationFailedError(destination, answer)
         step.detail = _status_detail(answer, destination)
@@ -1228,12 +1232,23 @@ def _upgrade(call: Call, target: Target, trace: Trace, opened: Opened, key: byte
     with trace.step("websocket", target.endpoint) as step:
         answer = yield from _ask_destination(exchange, target.endpoint, trace)
         accept = dict(exchange.field_values).get("sec-websocket-accept", "")
+        if wants_certificate_by_page(answer):
+            raise _certificate_wanted(target.endpoint, answer, opened)
         if answer.status != 101 or accept.strip() != accept_key(text):
             raise upgrade_error(target.endpoint, answer, opened.interceptor)
         step.detail = "WebSocket open"
     # A close frame (RFC 6455 section 5.5.1) with a mask; the answer is not waited for.
     yield Send(b"\x88\x80" + key[:4])
     return answer
+
+
+def _certificate_wanted(destination: Endpoint, answer: Answer, opened: Opened) -> EgressError:
+    found = opened.interception(destination.host)
+    if found is not None and found.certainty != "possible":
+        return ClientCertificateLostError(destination, answer)
+    error = ClientCertificateError(destination, answer)
+    error.hop = "http"
+    return error
 
 
 def accept_key(key: str) -> str:

@@ -97,6 +97,9 @@ def is_refusal(answer: Answer) -> bool:
 def _by_status(proxy: Endpoint, destination: Endpoint, answer: Answer) -> ProxyAnswerError:
     if answer.status == 403:
         return ProxyDeniedError(proxy, destination, answer)
+    if answer.status == 500 and answer.headers.get("server", "").lower().startswith("tinyproxy"):
+        # All that tinyproxy says, whether the name or the service is not there.
+        return ProxyCannotForwardError(proxy, destination, answer)
     if answer.status == 504:
         return ProxyUpstreamTimeoutError(proxy, destination, answer)
     if answer.status in (502, 503):

@@ -39,7 +39,9 @@ from garrison.fleet.join_token import JoinToken
 from lab import faults as bad
 from lab.authority import Authority
 from lab.faults import answers, scripted
+from lab.nginx import nginx
 from lab.squid import Squid
+from lab.tinyproxy import Tinyproxy
 from tests.integration.egress.conftest import HOST, PASSWORD, USER, settings
 from tests.integration.egress.destination import Destination, serve
 from tests.integration.fleet.harness import Defender
@@ -59,6 +61,7 @@ class World:
     strict: Squid
     stripping: Squid
     ports: Squid
+    tiny: Tinyproxy
     outside: Authority
     inspection: Authority
     secure: Destination
@@ -359,12 +362,22 @@ peer("16b web server, 401",
      "egress.not_a_proxy", "tunnel", "you", "answered 401")  # fmt: skip
 
 
-@fault("16c web server, 400 as nginx says it", "egress.not_a_proxy", "tunnel", "you",
-       "web server")  # fmt: skip
+@fault("16c web server, nginx", "egress.not_a_proxy", "tunnel", "you", "web server")
 def _(world: World) -> Iterator[Setup]:
-    """A real one: it knows no CONNECT."""
-    with scripted(answers("HTTP/1.1 400 Bad Request\nServer: nginx\n\n<h1>400</h1>")) as port:
+    with nginx() as port:
         yield Setup(by(port))
+
+
+@fault("11c port not allowed by tinyproxy", "egress.proxy_port_denied", "tunnel", "proxy",
+       "ConnectPort")  # fmt: skip
+def _(world: World) -> Iterator[Setup]:
+    yield Setup(settings(world.tiny.url), f"https://{HOST}:8443/")
+
+
+@fault("12b destination unknown to tinyproxy", "egress.proxy_cannot_forward", "tunnel", "you",
+       r"cannot resolve or reach nosuch\.test", "No Proxy")  # fmt: skip
+def _(world: World) -> Iterator[Setup]:
+    yield Setup(settings(world.tiny.url), "https://nosuch.test/")
 
 
 @fault("26 HTTP/1.0 answer")
@@ -551,6 +564,20 @@ def _(world: World) -> Iterator[Setup]:
         yield Setup(settings(world.squid, world.outside), f"https://{HOST}:{port}/")
 
 
+@fault("37b destination wants a client certificate, nginx", "egress.tls_client_certificate",
+       "http", "destination", "password or token")  # fmt: skip
+def _(world: World) -> Iterator[Setup]:
+    with nginx(world.outside.issue(HOST), client_ca=world.outside.certificate) as port:
+        yield Setup(settings(world.squid, world.outside), f"https://{HOST}:{port}/")
+
+
+@fault("37c client certificate lost by inspection", "egress.client_certificate_lost", "http",
+       "you", rf"Have {HOST} exempted")  # fmt: skip
+def _(world: World) -> Iterator[Setup]:
+    with nginx(world.outside.issue(HOST), client_ca=world.outside.certificate) as port:
+        yield Setup(settings(world.bump, world.inspection), f"https://{HOST}:{port}/")
+
+
 # --- HTTP and WebSocket ---------------------------------------------------------------------
 
 
@@ -623,6 +650,7 @@ def world(
             strict=strict,
             stripping=stripping,
             ports=ports,
+            tiny=stack.enter_context(Tinyproxy(names=[HOST], ports=[443])),
             outside=outside_ca,
             inspection=proxy_ca,
             secure=stack.enter_context(serve(HOST, outside_ca.server_context(HOST))),
