@@ -26,7 +26,8 @@ from garrison.alerts.deliver import Retry, send_slack
 from garrison.cli.main import build
 from garrison.cli.target import Remote
 from garrison.defender.work import read_image
-from garrison.egress import ProxySettings, check_connection
+from garrison.egress import ProxySettings, check_connection, fetch
+from garrison.egress.errors import PacFetchError
 from garrison.egress.http import EgressClient
 from garrison.errors import GarrisonError
 from garrison.fleet import Authority as FleetAuthority
@@ -172,6 +173,17 @@ async def connection_test(address: str, way: Way) -> str:
     return str(codes.pop())
 
 
+async def pac_file(address: str, way: Way) -> str:
+    """Fetched before the first connection that it decides."""
+    more = {"pac_url": f"https://{address}/proxy.pac"}
+    settings = ProxySettings.build(ca=way.ca_file.read_text(), more=more)
+    try:
+        await asyncio.to_thread(fetch, "https://elsewhere.test/", settings, purpose="intel")
+    except PacFetchError as error:
+        return error.cause.code if error.cause else error.code
+    raise AssertionError("a destination without a PAC file was reached")
+
+
 REGISTRIES = ("registry", "the registry of the image, its token service")
 CLIENTS: dict[str, tuple[tuple[str, str], Run]] = {
     "feed": (("intel", "`osv-vulnerabilities.storage.googleapis.com:443`"), intel),
@@ -184,6 +196,7 @@ CLIENTS: dict[str, tuple[tuple[str, str], Run]] = {
     "registry, command line": (REGISTRIES, sbom),
     "fleet link": (("fleet", "the Console's gateway"), fleet),
     "command with --console": (("fleet", "the Console (port 8083)"), command),
+    "PAC file": (("any", "the server of the PAC file"), pac_file),
     "connection test": (("any", "the address that was typed"), connection_test),
 }
 """By the row of connections.md: its purpose, and the start of its destination."""

@@ -469,8 +469,7 @@ def _(world: World) -> Iterator[Setup]:
 
 peer("22 closes on accept", bad.closes_at_once, "egress.proxy_closed", "tunnel", "proxy",
      "closed the connection without an answer", "may not accept this machine")  # fmt: skip
-peer("22b closes after the request", bad.closes, "egress.proxy_closed", "tunnel", "proxy",
-     timeout=2.0)  # fmt: skip
+peer("22b closes after the request", bad.closes, "egress.proxy_closed", "tunnel", "proxy")
 peer("22c resets", bad.resets, "egress.proxy_closed", "tunnel", "proxy")
 peer("22d closes in TLS", bad.closes_at_once, "egress.proxy_tls_closed", "proxy-tls", "proxy",
      "during the TLS handshake", scheme="https")  # fmt: skip
@@ -485,7 +484,7 @@ peer("25 huge head", bad.huge_head, "egress.proxy_head_too_large", "tunnel", "pr
 peer("27 captive portal, 200 with a page", bad.portal_at_once, "egress.proxy_portal", "tunnel",
      "proxy", "ACME Guest WiFi", "sign in")  # fmt: skip
 peer("27b captive portal, the page comes late", bad.portal_later, "egress.proxy_portal", "tunnel",
-     "proxy", "ACME Guest WiFi", timeout=2.0)  # fmt: skip
+     "proxy", "ACME Guest WiFi")  # fmt: skip
 peer("28 captive portal, 302",
      answers("HTTP/1.1 302 Found\nLocation: https://login.intranet.test/sso?token=x\n"
              "Content-Length: 0\n\n"),
@@ -496,7 +495,7 @@ peer("29 SSH server", bad.ssh, "egress.proxy_not_http", "tunnel", "you", "SSH se
 peer("29b SSH server by https://", bad.ssh, "egress.proxy_not_http", "proxy-tls", "you",
      "SSH server", scheme="https")  # fmt: skip
 peer("31 closes in the TLS handshake", bad.closes_in_tls, "egress.tls_closed", "tls", "network",
-     "the tunnel opened", rf"blocks {HOST}", timeout=2.0)  # fmt: skip
+     "the tunnel opened", rf"blocks {HOST}")  # fmt: skip
 peer("31b hangs in the TLS handshake", bad.hangs_in_tls, "egress.tls_timeout", "tls", "network",
      "MTU", timeout=1.0)  # fmt: skip
 
