@@ -91,12 +91,19 @@ class Network:
     outside: names in `outside`, each with an address of its own.
     public_ca: PEM file of an authority that the system's trust store in every namespace gets,
         so that certificates in `outside` are as good as public ones.
+    transparent: `console` knows the names in `outside` and has a default route to `proxy`, where
+        `redirect` hands its connections to a program; still nothing is forwarded.
     """
 
     def __init__(
-        self, outside: Sequence[str] = OUTSIDE_NAMES, *, public_ca: Path | None = None
+        self,
+        outside: Sequence[str] = OUTSIDE_NAMES,
+        *,
+        public_ca: Path | None = None,
+        transparent: bool = False,
     ) -> None:
         self.outside_names = tuple(outside)
+        self.transparent = transparent
         self.public_ca = public_ca
         self.number = 0
         self._stack = contextlib.ExitStack()
@@ -269,6 +276,22 @@ class Network:
             raise value
         return value  # type: ignore[no-any-return]
 
+    def redirect(self, ports: Mapping[int, int]) -> None:
+        """Hand what `console` sends to these ports, wherever to, to those of `proxy`."""
+        rules = "\n".join(
+            f'  iifname "console" tcp dport {theirs} redirect to :{ours}'
+            for theirs, ours in ports.items()
+        )
+        table = f"""flush ruleset
+table ip transparent {{
+ chain incoming {{
+  type nat hook prerouting priority dstnat
+{rules}
+ }}
+}}
+"""
+        self.run("proxy", [program("nft"), "-f", "-"], stdin=table)
+
     # Making it
 
     def _build(self) -> None:
@@ -287,6 +310,9 @@ class Network:
             at_proxy.append(f"addr add {self._host(cable.near)}/{cable.bits} dev {cable.to}")
             at_proxy.append(f"link set {cable.to} up")
         _batch(at_proxy, proxy)
+        if self.transparent:
+            near = self.proxy_address("console")
+            _batch([f"route add default via {near}"], self.name("console"))
         self.within("proxy", lambda: Path("/proc/sys/net/ipv4/ip_forward").write_text("0"))
 
     def _host(self, number: int) -> str:
@@ -304,7 +330,7 @@ class Network:
     def _write_names(self, namespace: Namespace) -> None:
         """`ip netns exec` binds these files and folders over those in /etc."""
         known = {PROXY_NAME: self.proxy_address(namespace)}
-        if namespace == "proxy":
+        if namespace == "proxy" or (namespace == "console" and self.transparent):
             known |= self.addresses
         elif namespace == "outside":
             known = {name: self.addresses[name] for name in self.outside_names}

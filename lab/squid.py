@@ -82,6 +82,8 @@ class Squid:
     bump: the authority it opens TLS with. Not together with `tls`: Squid cannot.
     trust: PEM files of the authorities it verifies destinations with when it opens TLS.
     upstream: (address, port) of an `Interceptor` that gets all decrypted requests.
+    intercept: take redirected connections too, at `intercept_port` and, opening TLS with `bump`,
+        at `intercept_tls_port`.
     directives: further lines of squid.conf, put before the access rules.
     """
 
@@ -99,6 +101,7 @@ class Squid:
         bump: Authority | None = None,
         trust: Sequence[Path] = (),
         upstream: tuple[str, int] | None = None,
+        intercept: bool = False,
         directives: Sequence[str] = (),
     ) -> None:
         if tls and bump:
@@ -106,6 +109,7 @@ class Squid:
         self.net, self.namespace, self.name, self.port = net, namespace, name, port
         self.users = None if users is None else dict(users)
         self.schemes, self.keytab = tuple(schemes), keytab
+        self.intercept, self.intercept_port, self.intercept_tls_port = intercept, 0, 0
         self.tls, self.bump, self.upstream = tls, bump, upstream
         self.trust, self.directives = list(trust), list(directives)
         self.denied_ports: set[int] = set()
@@ -257,6 +261,8 @@ class Squid:
             self._own(self._directory)
             self.port = self.port or self._free_port()
             self._manager_port = self._free_port()
+            if self.intercept:
+                self.intercept_port, self.intercept_tls_port = self._free_port(), self._free_port()
             if self.bump:
                 certificates = str(self._directory / "certs")
                 run([HELPERS / "security_file_certgen", "-c", "-s", certificates, "-M", "4MB"])
@@ -339,6 +345,7 @@ class Squid:
         folder = self.directory
         lines = [
             self._listener(),
+            *self._intercepting(),
             f"http_port 127.0.0.1:{self._manager_port}",
             f"pid_filename {folder}/squid.pid",
             f"logformat lab {_LOGFORMAT}",
@@ -361,6 +368,8 @@ class Squid:
             lines += [
                 f"sslcrtd_program {HELPERS}/security_file_certgen -s {folder}/certs -M 4MB",
                 "sslcrtd_children 2 startup=1 idle=1",
+                # Redirected connections tell the name in their greeting alone.
+                *(["acl greeting at_step SslBump1", "ssl_bump peek greeting"] * self.intercept),
                 "ssl_bump bump all",
                 f"tls_outgoing_options cafile={folder}/trust.pem default-ca=off",
             ]
@@ -388,6 +397,17 @@ class Squid:
                 "dynamic_cert_mem_cache_size=4MB"
             )
         return f"http_port {address}{self.port}"
+
+    def _intercepting(self) -> list[str]:
+        if not self.intercept:
+            return []
+        folder = self.directory
+        return [
+            f"http_port {self.intercept_port} intercept",
+            f"https_port {self.intercept_tls_port} intercept ssl-bump"
+            f" tls-cert={folder}/bump.pem tls-key={folder}/bump.key"
+            " generate-host-certificates=on dynamic_cert_mem_cache_size=4MB",
+        ]
 
     def _access_rules(self) -> list[str]:
         lines = ["http_access allow localhost manager", "http_access deny manager"]

@@ -444,7 +444,7 @@ class InterceptedError(CertificateError):
         proxied: bool,
         found: Interception,
     ) -> None:
-        by = "the proxy" if proxied else "a device on the way"
+        by = "the proxy" if proxied else "a device on the way, although no proxy is used,"
         does = "inspects" if found.certainty == "certain" else "probably inspects"
         super().__init__(
             str(destination), f"{_issued_by(chain)}: {by} {does} TLS ({found.evidence})", chain
@@ -1426,6 +1426,25 @@ class UpgradeStrippedError(_HttpError):
         return (
             f"Have {self.destination.host} exempted from inspection, or WebSocket allowed;"
             " in Squid: http_upgrade_request_protocols websocket allow all"
+        )
+
+
+class TunnelInspectedError(_HttpError):
+    """The proxy wants TLS in the tunnel of a plain WebSocket (`ws://`), and hangs up on others."""
+
+    code, at, actor = "egress.tunnel_inspected", "websocket", "proxy"
+
+    def __init__(self, destination: Endpoint) -> None:
+        super().__init__(
+            f"the proxy expects TLS in the tunnel to {destination} and closed a plain WebSocket",
+            destination,
+        )
+
+    @property
+    def hint(self) -> str:
+        return (
+            f"Use wss:// for {self.destination}, or have it exempted from inspection; in Squid:"
+            " on_unsupported_protocol tunnel all"
         )
 
 

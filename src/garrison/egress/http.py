@@ -51,6 +51,7 @@ from garrison.egress.plan import (
     calls_for,
     check,
     diagnose,
+    look_into_tunnel,
     prime,
     sign_in_for,
     upgrade_error,
@@ -517,7 +518,7 @@ class EgressClient:
             wrong = upgrade_error(attempt.destination, answer, attempt.interceptor)
             raise attempt.told(wrong) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise attempt.told(_failure(error, attempt)) from None
+            raise attempt.told(await _unopened(error, attempt)) from None
         finally:
             _attempt.reset(token)
 
@@ -807,6 +808,20 @@ async def _explained(error: BaseException, attempt: _Attempt) -> EgressError:
         finally:
             wire.drop()
     return attempt.told(found)
+
+
+async def _unopened(error: BaseException, attempt: _Attempt) -> EgressError:
+    """Why a WebSocket did not open; a proxy may have closed it for not being TLS."""
+    found = _failure(error, attempt)
+    if isinstance(found, ClosedError | BadAnswerError):
+        wire = Wire(max(0.0, attempt.deadline - asyncio.get_running_loop().time()))
+        try:
+            await wire.run(look_into_tunnel(attempt.call))
+        except EgressError as clearer:
+            found = clearer
+        finally:
+            wire.drop()
+    return found
 
 
 def _url(target: Target) -> URL:

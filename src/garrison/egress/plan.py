@@ -76,6 +76,7 @@ from garrison.egress.errors import (
     TlsClosedError,
     TlsFailedError,
     TlsTimeoutError,
+    TunnelInspectedError,
     UnknownCaError,
     UnreachableError,
     UpgradeRefusedError,
@@ -948,6 +949,14 @@ class _Way:
         finally:
             self.trace = kept
 
+    def find(self) -> Plan[None]:
+        """Look up the first hop's addresses."""
+        yield from self._resolve()
+
+    def speaks_tls_within(self) -> Plan[bool]:
+        """Whether a greeting of TLS is answered with TLS behind the tunnel."""
+        return service_of((yield from self._look(behind=True)).first or b"?") == "tls"
+
 
 class _Glimpse:
     """A TLS handshake over bytes that accepts any certificate and goes no further."""
@@ -1230,7 +1239,11 @@ def _upgrade(call: Call, target: Target, trace: Trace, opened: Opened, key: byte
     text = base64.b64encode(key).decode("ascii")
     exchange = upgrade_exchange(target, text)
     with trace.step("websocket", target.endpoint) as step:
-        answer = yield from _ask_destination(exchange, target.endpoint, trace)
+        try:
+            answer = yield from _ask_destination(exchange, target.endpoint, trace)
+        except (ClosedError, BadAnswerError):
+            yield from look_into_tunnel(call, opened.addresses)
+            raise
         accept = dict(exchange.field_values).get("sec-websocket-accept", "")
         if wants_certificate_by_page(answer):
             raise _certificate_wanted(target.endpoint, answer, opened)
@@ -1249,6 +1262,20 @@ def _certificate_wanted(destination: Endpoint, answer: Answer, opened: Opened) -
     error = ClientCertificateError(destination, answer)
     error.hop = "http"
     return error
+
+
+def look_into_tunnel(call: Call, addresses: tuple[Address, ...] = ()) -> Plan[None]:
+    """After a plain WebSocket was closed without an answer.
+
+    Raises TunnelInspectedError: it is the proxy that speaks TLS in there.
+    """
+    if call.tls or not isinstance(call.route, ViaProxy) or call.route.proxy.socks:
+        return
+    way = _Way(call, Trace(lambda: 0.0), addresses)
+    if not addresses:
+        yield from way.find()
+    if (yield from way.speaks_tls_within()):
+        raise TunnelInspectedError(call.destination)
 
 
 def accept_key(key: str) -> str:
