@@ -11,14 +11,29 @@ from typing import Any
 class Headers(Mapping[str, str]):
     """Header fields; names compare without case, repeated ones are joined by a comma."""
 
-    __slots__ = ("_fields", "_pairs")
+    __slots__ = ("_given", "_joined", "_kept")
 
     def __init__(self, pairs: Iterable[tuple[str, str]] = ()) -> None:
-        self._pairs = tuple(pairs)
-        self._fields: dict[str, str] = {}
-        for name, value in self._pairs:
-            key = name.lower()
-            self._fields[key] = f"{self._fields[key]}, {value}" if key in self._fields else value
+        self._given: Iterable[tuple[str, str]] | None = pairs
+        self._kept: tuple[tuple[str, str], ...] = ()
+        self._joined: dict[str, str] | None = None
+
+    @property
+    def _pairs(self) -> tuple[tuple[str, str], ...]:
+        if self._given is not None:
+            self._kept, self._given = tuple(self._given), None
+        return self._kept
+
+    @property
+    def _fields(self) -> dict[str, str]:
+        """Made when first asked for: many answers are never looked at."""
+        if self._joined is None:
+            found: dict[str, str] = {}
+            for name, value in self._pairs:
+                key = name.lower()
+                found[key] = f"{found[key]}, {value}" if key in found else value
+            self._joined = found
+        return self._joined
 
     def __getitem__(self, name: str) -> str:
         return self._fields[name.lower()]

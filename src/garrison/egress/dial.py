@@ -11,7 +11,6 @@ import socket
 import ssl
 import time
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 from garrison.egress.addresses import STAGGER, interleaved, worst
@@ -134,34 +133,24 @@ class Wire:
                 seconds = None
             self._deadline = self._share if seconds is None else min(self._share, now + seconds)
             return None
+        if isinstance(operation, Send):
+            self._pipe.check()
+            self._open().write(operation.data)
+            return None
+        if isinstance(operation, Resolve) and operation.endpoint.ip is not None:
+            return _resolved(operation.endpoint)
         async with asyncio.timeout_at(self._deadline):
             match operation:
                 case Resolve(endpoint):
-                    return await self._resolve(endpoint)
+                    return await asyncio.to_thread(_resolved, endpoint)
                 case Connect(addresses):
                     return await self._connect(addresses)
                 case StartTls(context, name):
                     return await self._start_tls(context, name)
-                case Send(data):
-                    self._pipe.check()
-                    self._open().write(data)
-                    return None
                 case Run(function):
                     return await asyncio.to_thread(function)
                 case Receive():
                     return await self._pipe.receive()
-
-    async def _resolve(self, endpoint: Endpoint) -> tuple[Address, ...]:
-        look_up = partial(
-            socket.getaddrinfo,
-            endpoint.host,
-            endpoint.port,
-            type=socket.SOCK_STREAM,
-            proto=socket.IPPROTO_TCP,
-        )
-        # An address needs no name server, and no thread that waits for one.
-        found = look_up() if endpoint.ip is not None else await asyncio.to_thread(look_up)
-        return tuple(Address(int(one[0]), one[4]) for one in found)
 
     async def _connect(self, addresses: tuple[Address, ...]) -> Address:
         self.drop()
@@ -221,6 +210,14 @@ class Wire:
         if self._transport is not None:
             self._transport.abort()
             self._transport = None
+
+
+def _resolved(endpoint: Endpoint) -> tuple[Address, ...]:
+    """By the system's resolver, which blocks unless the host is an address."""
+    found = socket.getaddrinfo(
+        endpoint.host, endpoint.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+    )
+    return tuple(Address(int(one[0]), one[4]) for one in found)
 
 
 class _Pipe(asyncio.Protocol):

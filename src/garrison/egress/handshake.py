@@ -121,6 +121,7 @@ class Exchange:
         self.trailing = b""
         self._head: h11.Response | h11.InformationalResponse | None = None
         self._body = bytearray()
+        self._answer: tuple[int, Answer] | None = None
         self._body_read = 0
         self._ended = False
 
@@ -129,13 +130,16 @@ class Exchange:
         """None until the head is there."""
         if self._head is None:
             return None
-        return kept_answer(
-            self._head.status_code,
-            self._head.reason.decode("utf-8", "replace"),
-            self.field_values,
-            bytes(self._body),
-            self._scrub,
-        )
+        if self._answer is None or self._answer[0] != len(self._body):
+            answer = kept_answer(
+                self._head.status_code,
+                self._head.reason.decode("utf-8", "replace"),
+                self.field_values,
+                bytes(self._body),
+                self._scrub,
+            )
+            self._answer = (len(self._body), answer)
+        return self._answer[1]
 
     @property
     def http_version(self) -> str:

@@ -11,10 +11,9 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Hashable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import aiohttp
@@ -23,6 +22,7 @@ from yarl import URL
 
 from garrison.egress.answer import Fetched, Headers
 from garrison.egress.body import decide, pac_loader
+from garrison.egress.connections import Connections, Opened, Response, fields_of
 from garrison.egress.dial import Wire, dial
 from garrison.egress.endpoint import Endpoint, Purpose, Target
 from garrison.egress.errors import (
@@ -116,32 +116,32 @@ class _Attempt:
         return route.proxy.endpoint if absolute and isinstance(route, ViaProxy) else None
 
     @property
-    def connection_key(self) -> dict[str, str] | None:
-        """Keeps connections that are signed in by themselves apart from all others, in the pool."""
-        if self.sign_in is None or not self.sign_in.begins_bound:
-            return None
-        refused = self.pool.connector.refused
-        return {"garrison": f"{self.sign_in.begins_bound} {refused}"}
+    def connection_key(self) -> Hashable:
+        """What makes kept connections interchangeable: those that are signed in by themselves stay
+        apart, and those that trusted more CAs."""
+        bound = self.sign_in.begins_bound if self.sign_in is not None else None
+        refused = self.pool.refused if bound else 0
+        return (self.target.scheme, self.target.endpoint, self.ssl, bound, refused)
 
     @property
     def interceptor(self) -> bytes | None:
         """The CA that opened TLS on the latest connection there."""
-        return self.pool.connector.interceptors.get(str(self.destination))
+        return self.pool.interceptors.get(str(self.destination))
 
     @property
     def place(self) -> Place:
         """Where the destination is, as of the latest connection there."""
-        return self.pool.connector.places.get(str(self.destination), "public")
+        return self.pool.places.get(str(self.destination), "public")
 
     def take(self, calls: tuple[Call, ...]) -> None:
         """Try these now."""
         self.calls, self.call, self.authorization = calls, calls[0], None
         self.sign_in = sign_in_for(self.call) if self.call.absolute else None
 
-    def asked(self, response: aiohttp.ClientResponse) -> None:
+    def asked(self, response: Response) -> None:
         """Tell the observer of the body that was sent."""
-        if self.observer is not None:
-            self.moved(sent=int(response.request_info.headers.get("Content-Length", 0)))
+        if response.sent:
+            self.moved(sent=response.sent)
 
     def moved(self, *, sent: int = 0, received: int = 0) -> None:
         """Tell the observer of bytes that were carried."""
@@ -159,49 +159,44 @@ class _Attempt:
 _attempt: ContextVar[_Attempt] = ContextVar("egress_attempt")
 
 
+async def _open(attempt: _Attempt, method: str) -> Opened:
+    """A connection for a request, by `dial`, and what its first request carries to sign in."""
+    loop, pool = asyncio.get_running_loop(), attempt.pool
+    stream = await dial(
+        attempt.calls,
+        purpose=attempt.purpose,
+        timeout=attempt.opening - loop.time(),
+        observer=attempt.observer,
+        trace=attempt.trace,
+    )
+    opened, endpoint, attempt.call = stream.opened, str(attempt.destination), stream.call
+    if attempt.call.pin is not None and opened.pinned is not None:
+        pool.pins[attempt.call.pin] = opened.pinned.pem
+    header = None
+    if attempt.sign_in is not None and attempt.sign_in.begins_bound:
+        sign_in, uri = attempt.sign_in, attempt.target.absolute
+        header = await stream.run(prime(attempt.call, attempt.trace, opened, sign_in, method, uri))
+    pool.places[endpoint] = opened.place
+    pool.interceptors.pop(endpoint, None)
+    if opened.interceptor is not None:
+        pool.interceptors[endpoint] = opened.interceptor
+    protocol = ResponseHandler(loop)
+    stream.hand_to(protocol)
+    return protocol, header
+
+
 class _Connector(aiohttp.BaseConnector):
-    """Opens connections by `dial`; aiohttp pools them.
+    """Opens connections for aiohttp's WebSocket.
 
     `_create_connection` is private: aiohttp is pinned, and a contract test holds it.
     """
 
     allowed_protocol_schema_set = frozenset({"http", "https", "ws", "wss"})
 
-    def __init__(self) -> None:
-        super().__init__(limit=0, keepalive_timeout=_IDLE_SECONDS)
-        self.pins: dict[bytes, str] = {}
-        self.interceptors: dict[str, bytes] = {}
-        self.places: dict[str, Place] = {}
-        self.refused = 0
-        """Connections that had signed in and were refused later: none of them is used again."""
-
     async def _create_connection(
         self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
     ) -> ResponseHandler:
-        attempt = _attempt.get()
-        left = attempt.opening - asyncio.get_running_loop().time()
-        stream = await dial(
-            attempt.calls,
-            purpose=attempt.purpose,
-            timeout=left,
-            observer=attempt.observer,
-            trace=attempt.trace,
-        )
-        opened, endpoint, attempt.call = stream.opened, str(attempt.destination), stream.call
-        if attempt.call.pin is not None and opened.pinned is not None:
-            self.pins[attempt.call.pin] = opened.pinned.pem
-        if attempt.sign_in is not None and attempt.sign_in.begins_bound:
-            header = await stream.run(prime(attempt.call, attempt.trace, opened, attempt.sign_in,
-                                            req.method, attempt.target.absolute))  # fmt: skip
-            if header is not None:
-                req.headers["Proxy-Authorization"] = header
-        self.places[endpoint] = opened.place
-        self.interceptors.pop(endpoint, None)
-        if opened.interceptor is not None:
-            self.interceptors[endpoint] = opened.interceptor
-        protocol: ResponseHandler = self._factory()
-        stream.hand_to(protocol)
-        return protocol
+        return (await _open(_attempt.get(), req.method))[0]
 
 
 class _Response(aiohttp.ClientResponse):
@@ -219,9 +214,14 @@ class _Pool:
     """The connections of one list of routes: a request that goes another way uses none of them."""
 
     def __init__(self) -> None:
-        self.connector = _Connector()
+        self.pins: dict[bytes, str] = {}
+        self.interceptors: dict[str, bytes] = {}
+        self.places: dict[str, Place] = {}
+        self.refused = 0
+        """Connections that had signed in and were refused later: none of them is used again."""
+        self.connections = Connections(_IDLE_SECONDS)
         self.session = aiohttp.ClientSession(
-            connector=self.connector,
+            connector=_Connector(limit=0, keepalive_timeout=_IDLE_SECONDS),
             response_class=_Response,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
@@ -274,7 +274,7 @@ class _Generation:
             return found
         choice = await _decide(target, settings, purpose, trace, observer, timeout)
         pool = self._pool(choice, led)
-        known = pool.connector.pins.get(pin, "") if pin is not None else ""
+        known = pool.pins.get(pin, "") if pin is not None else ""
         calls = calls_for(
             target, choice, settings, extra_ca=extra_ca, pin=pin, known=known, led=led
         )
@@ -333,7 +333,11 @@ class _Generation:
         pools, self._pools = self._pools, {}
         self._ways.clear()
         for pool in pools.values():
+            pool.connections.close()
             await pool.session.close()
+        # What was aborted is closed by the loop's next rounds.
+        for _ in range(2):
+            await asyncio.sleep(0)
         if self._closing is not None and self._closing is not asyncio.current_task():
             await self._closing
 
@@ -341,7 +345,7 @@ class _Generation:
 class Streamed:
     """An answer whose body arrives in chunks."""
 
-    def __init__(self, response: aiohttp.ClientResponse, attempt: _Attempt) -> None:
+    def __init__(self, response: Response, attempt: _Attempt) -> None:
         self._response, self._attempt = response, attempt
         self.status = response.status
         self.headers = Headers(response.headers.items())
@@ -353,9 +357,11 @@ class Streamed:
         """
         received = 0
         try:
-            async for chunk in self._response.content.iter_chunked(size):
+            # As they came: to join and cut them again would be two more copies.
+            async for chunk, _ in self._response.content.iter_chunks():
                 received += len(chunk)
-                yield chunk
+                for start in range(0, len(chunk), size):
+                    yield chunk[start : start + size] if len(chunk) > size else chunk
         except (aiohttp.ClientError, OSError) as error:
             raise _body_failure(error, self._attempt) from None
         finally:
@@ -435,7 +441,7 @@ class EgressClient:
                         body = await _read(response, limit, attempt)
                         return Fetched(response.status, found, body, url)
                 finally:
-                    _done_with(response)
+                    response.done()
             finally:
                 await attempt.generation.leave()
             led = led or Led(attempt.destination.host, attempt.place)
@@ -607,14 +613,14 @@ class EgressClient:
         data: bytes | None = None,
         json: Any = None,
         decompress: bool = True,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    ) -> AsyncIterator[Response]:
         async with attempt.generation.used():
             response = await _first_answer(method, attempt, headers, data, json, decompress)
             try:
                 attempt.asked(response)
                 yield response
             finally:
-                _done_with(response)
+                response.done()
 
 
 async def _decide(
@@ -651,7 +657,7 @@ async def _first_answer(
     data: bytes | None,
     json: Any,
     decompress: bool,
-) -> aiohttp.ClientResponse:
+) -> Response:
     """The answer, by the first candidate that works.
 
     Where the form of the request depends on the route, each candidate is a request of its own;
@@ -690,7 +696,7 @@ async def _answer(
     data: bytes | None,
     json: Any,
     decompress: bool,
-) -> aiohttp.ClientResponse:
+) -> Response:
     try:
         async with asyncio.timeout_at(attempt.deadline + _GRACE):
             response = await _signed_in(method, attempt, headers, data, json, decompress)
@@ -700,14 +706,9 @@ async def _answer(
         if refused := await _refused(response, attempt):
             raise attempt.told(refused)
     except BaseException:
-        _done_with(response)
+        response.done()
         raise
     return response
-
-
-def _done_with(response: aiohttp.ClientResponse) -> None:
-    """What was read to its end goes back to the pool, anything else is closed."""
-    response.release() if response.content.at_eof() else response.close()
 
 
 async def _signed_in(
@@ -717,24 +718,25 @@ async def _signed_in(
     data: bytes | None,
     json: Any,
     decompress: bool,
-) -> aiohttp.ClientResponse:
+) -> Response:
     """The answer; a proxy's 407 to a request in absolute form is answered, as far as we can."""
-    sign_in, uri = attempt.sign_in, attempt.target.absolute
-    if sign_in is not None and not sign_in.begins_bound:
+    sign_in = attempt.sign_in
+    if sign_in is None:
+        return await _respond(method, attempt, headers, data, json, decompress)
+    uri = attempt.target.absolute
+    if not sign_in.begins_bound:
         attempt.authorization = sign_in.begin(method, uri)
     while True:
         response = await _respond(method, attempt, headers, data, json, decompress)
-        if sign_in is None:
-            return response
         if response.status != 407:
             sign_in.accepted()
             return response
         fields = list(response.headers.items())
-        attempt.pool.connector.refused += sign_in.begins_bound is not None
+        attempt.pool.refused += sign_in.begins_bound is not None
         attempt.authorization = await asyncio.to_thread(sign_in.challenged, fields, method, uri)
         if attempt.authorization is None and not sign_in.begins_bound:
             return response
-        response.close()
+        response.done()
 
 
 async def _respond(
@@ -744,37 +746,28 @@ async def _respond(
     data: bytes | None,
     json: Any,
     decompress: bool,
-) -> aiohttp.ClientResponse:
+) -> Response:
     # Only our own, and only to the proxy.
-    given = {k: v for k, v in headers.items() if k.lower() != "proxy-authorization"}
+    given: dict[str, str] = {}
+    if headers:
+        given = {k: v for k, v in headers.items() if k.lower() != "proxy-authorization"}
     if attempt.authorization is not None:
         given["Proxy-Authorization"] = attempt.authorization
-    token = _attempt.set(attempt)
-    try:
-        return await attempt.pool.session.request(
-            method,
-            _url(attempt.target),
-            headers=given,
-            data=data,
-            json=json,
-            # Makes aiohttp write the absolute form; it dials nothing itself.
-            proxy=URL(f"http://{attempt.proxy}") if attempt.proxy is not None else None,
-            proxy_headers=attempt.connection_key,
-            ssl=attempt.ssl,
-            allow_redirects=False,
-            auto_decompress=decompress,
-            timeout=_timeout(attempt.timeout),
-        )
-    finally:
-        _attempt.reset(token)
+    target = attempt.target
+    lines, body = fields_of(target.authority, given, json=json, data=data)
+    return await attempt.pool.connections.ask(
+        attempt.connection_key,
+        lambda: _open(attempt, method),
+        method,
+        target.resource if attempt.proxy is None else target.absolute,
+        lines,
+        body,
+        read_timeout=attempt.timeout,
+        decompress=decompress,
+    )
 
 
-@lru_cache(64)
-def _timeout(seconds: float) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=None, sock_read=seconds)
-
-
-async def _refused(response: aiohttp.ClientResponse, attempt: _Attempt) -> EgressError | None:
+async def _refused(response: Response, attempt: _Attempt) -> EgressError | None:
     """The error, when a proxy answered in the destination's place."""
     if response.status < 400:
         return None
@@ -828,7 +821,7 @@ def _url(target: Target) -> URL:
     return URL(f"{target.scheme}://{target.authority}{target.resource}", encoded=True)
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int, attempt: _Attempt) -> bytes:
+async def _read(response: Response, limit: int, attempt: _Attempt) -> bytes:
     content = response.content
     if content.is_eof() and content.exception() is None and content.total_bytes <= limit:
         # It came together with its head.
@@ -849,7 +842,7 @@ async def _read(response: aiohttp.ClientResponse, limit: int, attempt: _Attempt)
     return bytes(whole)
 
 
-async def _answer_of(response: aiohttp.ClientResponse, attempt: _Attempt) -> Answer:
+async def _answer_of(response: Response | aiohttp.ClientResponse, attempt: _Attempt) -> Answer:
     """Status, telling headers and the start of the body; a body that lingers is cut."""
     body = bytearray()
     with contextlib.suppress(aiohttp.ClientError, OSError):

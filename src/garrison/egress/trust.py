@@ -14,6 +14,7 @@ import importlib.util
 import os
 import re
 import ssl
+import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -312,6 +313,19 @@ class SystemStore:
 
 
 def system_store() -> SystemStore:
+    """As `_look_for_store`, looked at once a second: each connection asks."""
+    global _store
+    now = time.monotonic()
+    if _store is None or not 0 <= now - _store[0] < _STORE_SECONDS:
+        _store = (now, _look_for_store())
+    return _store[1]
+
+
+_STORE_SECONDS = 1.0
+_store: tuple[float, SystemStore] | None = None
+
+
+def _look_for_store() -> SystemStore:
     """The store OpenSSL was built for, else a distribution's, else certifi's.
 
     `SSL_CERT_FILE` and `SSL_CERT_DIR` are not looked at: where they count, `settings` reads them.
@@ -371,9 +385,9 @@ def verified_chain(tls: ssl.SSLObject | ssl.SSLSocket) -> tuple[bytes, ...]:
 
 def _chain(tls: Any, method: str) -> tuple[bytes, ...]:
     found = getattr(tls, method, None) or getattr(tls._sslobj, method)
+    # 2: DER, as `_ssl.ENCODING_DER`.
     return tuple(
-        one if isinstance(one, bytes) else ssl.PEM_cert_to_DER_cert(one.public_bytes())
-        for one in found() or ()
+        one if isinstance(one, bytes) else bytes(one.public_bytes(2)) for one in found() or ()
     )
 
 

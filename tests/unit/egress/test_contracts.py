@@ -55,6 +55,13 @@ def test_aiohttps_connector_hook() -> None:
     )
     assert "self._factory" in inspect.getsource(aiohttp.BaseConnector.__init__)
     assert hasattr(ResponseHandler, "connection_made")
+    # Requests go without its session: `egress.connections`.
+    parameters = inspect.signature(ResponseHandler.set_response_params).parameters
+    used = {"skip_payload", "read_until_eof", "auto_decompress", "read_timeout", "read_bufsize"}
+    assert used <= set(parameters)
+    for name in ("read", "start_timeout", "is_connected", "should_close", "close", "abort"):
+        assert hasattr(ResponseHandler, name), name
+    assert hasattr(aiohttp.StreamReader, "read_nowait")
     # Ours reads the page that comes in place of a WebSocket.
     assert list(inspect.signature(aiohttp.ClientResponse.start).parameters) == [
         "self",
