@@ -19,6 +19,7 @@ from garrison.reports.subject import (
     document_id,
     facts,
     image_purl,
+    is_project,
     os_version,
     references,
     timestamp,
@@ -89,7 +90,7 @@ def as_cyclonedx(
 
 def _image(inventory: Inventory) -> dict[str, Any]:
     component: dict[str, Any] = {
-        "type": "container",
+        "type": "application" if is_project(inventory) else "container",
         "bom-ref": _ROOT,
         "name": inventory.reference,
     }

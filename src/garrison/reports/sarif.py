@@ -14,6 +14,8 @@ from urllib.parse import quote
 from garrison import __version__
 from garrison.findings import Finding, Match, ScanReport, Severity, full_name
 from garrison.findings.severity import severity_of_score
+from garrison.packages import Inventory
+from garrison.reports.subject import is_project
 from garrison.reports.summary import decision_text, summary_line
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -36,7 +38,9 @@ _SCORES = {
     Severity.MEDIUM: 5.5,
     Severity.LOW: 2.0,
 }
-_BASE = "IMAGE"
+_IMAGE = "IMAGE"
+_PROJECT = "%SRCROOT%"
+"""The name that code scanning knows for the root of what was checked out."""
 
 
 def as_sarif(report: ScanReport) -> dict[str, Any]:
@@ -63,7 +67,9 @@ def as_sarif(report: ScanReport) -> dict[str, Any]:
                 "automationDetails": {"id": f"garrison/{inventory.reference}/"},
                 "invocations": [_invocation(report, len(findings) - len(shown))],
                 "originalUriBaseIds": {
-                    _BASE: {"description": {"text": f"The root of {inventory.reference}"}}
+                    _base(inventory): {
+                        "description": {"text": f"The root of {inventory.reference}"}
+                    }
                 },
                 "columnKind": "utf16CodeUnits",
                 "properties": {
@@ -73,7 +79,10 @@ def as_sarif(report: ScanReport) -> dict[str, Any]:
                     "advisories": report.intel_revision,
                     "complete": report.complete,
                 },
-                "results": [_result(finding, index, bool(report.suppressed)) for finding in shown],
+                "results": [
+                    _result(finding, index, _base(inventory), bool(report.suppressed))
+                    for finding in shown
+                ],
             }
         ],
     }
@@ -151,7 +160,11 @@ def _cell(text: str) -> str:
     return "".join(f"\\{char}" if char in "\\|`*_[]<>" else char for char in text)
 
 
-def _result(finding: Finding, index: dict[str, int], all_say: bool) -> dict[str, Any]:
+def _base(inventory: Inventory) -> str:
+    return _PROJECT if is_project(inventory) else _IMAGE
+
+
+def _result(finding: Finding, index: dict[str, int], base: str, all_say: bool) -> dict[str, Any]:
     package, match = finding.package, finding.match
     name = full_name(package)
     fix = f"Fixed in {match.fixed_in}." if match.fixed_in else "No fixed version is known."
@@ -167,7 +180,7 @@ def _result(finding: Finding, index: dict[str, int], all_say: bool) -> dict[str,
         "locations": [
             {
                 "physicalLocation": {
-                    "artifactLocation": {"uri": uri, "uriBaseId": _BASE},
+                    "artifactLocation": {"uri": uri, "uriBaseId": base},
                     "region": {"startLine": 1, "startColumn": 1, "endLine": 1, "endColumn": 1},
                 },
                 "logicalLocations": [

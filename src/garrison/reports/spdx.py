@@ -19,6 +19,7 @@ from garrison.reports.subject import (
     document_id,
     facts,
     image_purl,
+    is_project,
     os_version,
     references,
     timestamp,
@@ -84,7 +85,8 @@ def _package(id: str, name: str, version: str, purpose: str) -> dict[str, Any]:
 
 
 def _image(inventory: Inventory, created: str) -> dict[str, Any]:
-    package = _package(_ROOT, inventory.reference, inventory.digest or _NONE, "CONTAINER")
+    purpose = "APPLICATION" if is_project(inventory) else "CONTAINER"
+    package = _package(_ROOT, inventory.reference, inventory.digest or _NONE, purpose)
     algorithm, _, value = inventory.digest.partition(":")
     if value:
         package["checksums"] = [{"algorithm": algorithm.upper(), "checksumValue": value}]

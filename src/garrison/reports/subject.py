@@ -27,6 +27,11 @@ def timestamp(now: datetime) -> str:
     return now.astimezone(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
 
 
+def is_project(inventory: Inventory) -> bool:
+    """A folder of a project with its lock files, and no image."""
+    return inventory.reference.startswith("dir:")
+
+
 def image_purl(inventory: Inventory) -> str:
     """`pkg:oci/…` of an image with a digest that came from a registry, else empty."""
     if not inventory.digest:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from garrison.findings import Finding, ScanReport, Severity, full_name
 from garrison.packages import Inventory, Package, support_sentence
+from garrison.reports.subject import is_project
 from garrison.reports.summary import count, decision_text, summarize, summary_line
 
 _COLORS = {
@@ -104,6 +105,8 @@ class _Page:
         os = inventory.os
         system = (os.pretty_name or f"{os.id} {os.version_id}".strip()) if os else "unknown system"
         parts = [_short(inventory.digest), inventory.platform, system]
+        if is_project(inventory):
+            parts = ["lock files of a project"]
         self._add(" · ".join(part for part in parts if part), _DIM)
 
     def _counts(self, report: ScanReport) -> None:

@@ -53,6 +53,12 @@ REPORTS = {
     "investigated": report(*ALL, decided=replace(NOT_AFFECTED, status="under_investigation")),
     "incomplete": report(*ALL, unreadable=("var/lib/rpm/Packages",), skipped=(BROKEN,)),
     "local": report(*ALL, reference="oci:/srv/ü x/layout", digest=""),
+    "project": replace(
+        report(NPM),
+        inventory=replace(
+            report(NPM).inventory, reference="dir:.", os=None, layers=(), digest="", platform=""
+        ),
+    ),
     "rootfs without a system": replace(
         report(NPM), inventory=replace(report(NPM).inventory, os=None, layers=(), digest="")
     ),
@@ -380,3 +386,16 @@ def test_exploitation_is_said_in_each_format() -> None:
     assert findings_of(known, subject.inventory) == subject.findings
     assert list(sarif_schema().iter_errors(document(subject, "sarif"))) == []
     assert cyclonedx_schema().validate_str(render(subject, "cyclonedx", now=NOW)) is None
+
+
+def test_a_project_is_no_image() -> None:
+    """Its paths are those of the repository, and code scanning shows them there."""
+    subject = REPORTS["project"]
+    [run] = document(subject, "sarif")["runs"]
+    place = run["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]
+    assert place["uriBaseId"] == "%SRCROOT%"
+    assert document(subject, "cyclonedx")["metadata"]["component"]["type"] == "application"
+    assert document(subject, "spdx")["packages"][0]["primaryPackagePurpose"] == "APPLICATION"
+    table = render(subject, "table", now=NOW)
+    assert "lock files of a project" in table
+    assert "unknown system" not in table
