@@ -14,14 +14,18 @@ import pytest
 
 from garrison.cli import main
 from garrison.console import proxy, trust
+from garrison.console.gateway import Gateway
 from garrison.console.state import AppState
-from garrison.database import audit
+from garrison.database import audit, defenders
 from garrison.egress import TrustBundle, check_connection
+from garrison.fleet.join_token import JoinToken
+from garrison.secret import Secret
 from lab.authority import Authority
 from lab.faults import scripted, tunnel_to
 from lab.squid import Squid
 from tests.integration.egress.conftest import HOST, settings
 from tests.integration.egress.destination import Destination, serve
+from tests.integration.fleet.harness import Defender
 from tests.unit.console import harness
 
 
@@ -104,6 +108,60 @@ async def test_nothing_is_trusted_where_that_is_no_remedy(
     assert wrong_name["trust"] is None
     assert (answer.status, answer.json["code"]) == (409, "egress.nothing_to_trust")
     await state.egress.aclose()
+
+
+async def test_a_defenders_test_leads_to_the_same_click(
+    state: AppState, bump_squid: Squid, secure: Destination, proxy_ca: Authority, tmp_path: Path
+) -> None:
+    """The CA is saved for the next deployment; this Defender keeps what it was deployed with."""
+    gateway = Gateway(
+        state.db, state.authority, host="127.0.0.1", port=0,
+        ingest=lambda *_: None, fail=lambda *_: None,
+    )  # fmt: skip
+    await gateway.start()
+    state.gateway = gateway
+    token = JoinToken.create(state.authority)
+    with state.db.write() as c:
+        defenders.create_join_token(
+            c, token_hash=token.secret_hash, group="edge", expires_at=None, uses=1, actor="test",
+            now=datetime.now(UTC),
+        )  # fmt: skip
+    client = harness.Client(state, harness.token_for(state, "operator"))
+    defender = Defender(
+        f"ws://127.0.0.1:{gateway.port}", tmp_path / "node", token=token,
+        settings=settings(bump_squid), name="node-7",
+    )  # fmt: skip
+    defender.start()
+    try:
+        await defender.connected()
+        body = {"url": secure.url, "from": "node-7"}
+        first = await client.call("POST", "/api/v1/egress/test", body)
+        shown = first.json["trust"]["fingerprint"]
+        answer = await client.call("POST", "/api/v1/egress/trust", {**body, "fingerprint": shown})
+    finally:
+        await defender.stop()
+        await gateway.stop()
+    assert answer.status == 200, answer.text
+    assert not answer.json["test"]["ok"]
+    assert answer.json["test"]["from"] == "node-7"
+    assert proxy.current(state).settings.trust.pem.strip() == proxy_ca.pem.strip()
+
+
+def test_trusting_keeps_every_other_setting(state: AppState, outside_ca: Authority) -> None:
+    more = {
+        "proxies": [
+            {"name": "b", "address": "http://b.test:1", "user": "u", "password": Secret("canary")}
+        ],
+        "rules": [{"name": "r", "destinations": ["x.test"], "use": "proxy", "proxies": ["b"]}],
+    }
+    form = proxy.ProxyForm("http://a.test:1", ["10.0.0.0/8"], "", "alice", Secret("p"), more=more)
+    before = proxy.save(state, form, "test").settings
+    after = proxy.add_ca(state, outside_ca.pem, "test").settings
+    assert after.trust.pem.strip() == outside_ca.pem.strip()
+    assert (after.proxy, after.bypass, after.credentials) == (
+        before.proxy, before.bypass, before.credentials,
+    )  # fmt: skip
+    assert after.more == before.more
 
 
 def test_no_second_certificate_comes_along(outside_ca: Authority, other_ca: Authority) -> None:
