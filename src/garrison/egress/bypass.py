@@ -250,9 +250,14 @@ def _cidr(entry: str) -> Network:
     if address_text.startswith("[") and address_text.endswith("]"):
         address_text = address_text[1:-1]
     try:
-        return ipaddress.ip_network(f"{address_text}/{rest}", strict=False)
+        network = ipaddress.ip_network(f"{address_text}/{rest}", strict=False)
     except ValueError:
         raise BypassEntryError(entry, "is not a range of addresses", "10.0.0.0/8") from None
+    inner = None
+    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96:
+        inner = network.network_address.ipv4_mapped
+    # Destinations are compared as the IPv4 address they hold, see `read_ip`.
+    return network if inner is None else ipaddress.IPv4Network((int(inner), network.prefixlen - 96))
 
 
 def _refuse_partial_ip(entry: str) -> None:

@@ -114,7 +114,7 @@ from garrison.egress.refusal import (
     socks_refusal,
     unauthorised,
 )
-from garrison.egress.route import Choice, Route, ViaProxy
+from garrison.egress.route import Choice, Direct, Route, ViaProxy
 from garrison.egress.settings import ProxySettings
 from garrison.egress.signin import NAMES, SignIn
 from garrison.egress.socks import (
@@ -302,7 +302,11 @@ def calls_for(
     if not choice.candidates:
         raise NotAllowedError(target.endpoint)
     extra_ca = "\n".join(filter(None, (extra_ca, settings.more.extra_ca(target.endpoint))))
-    watched = settings.bypass.match(target.endpoint) is None
+    # Not where the operator said "direct"; a PAC file, or no proxy at all, says less.
+    named = choice.decided_by == "rule" and all(
+        isinstance(route, Direct) for route in choice.candidates
+    )
+    watched = not named and settings.bypass.match(target.endpoint) is None
     return tuple(
         Call(
             destination=target.endpoint,
@@ -693,6 +697,11 @@ class _Way:
                     raise NameServerError(named) from None
                 raise SocksUnresolvedError(named, self.first) from None
             found = list(dict.fromkeys(map(str, interleaved(addresses))))[:SOCKS_ADDRESSES]
+            if (led := self.call.led) is not None:
+                places = [led.refused_by_proxy(one) for one in found]
+                if all(places):
+                    raise LedAstrayError(led.by, named, WORDS[places[0] or "nowhere"])
+                found = [one for one, place in zip(found, places, strict=True) if place is None]
             step.detail = ", ".join(found)
         return [Endpoint(host, named.port) for host in found]
 

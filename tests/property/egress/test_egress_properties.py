@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -142,6 +143,10 @@ ENTRY = st.one_of(
     st.tuples(NAME, PORT).map(lambda pair: f"{pair[0]}:{pair[1]}"),
     st.tuples(st.ip_addresses(v=4), st.integers(0, 32)).map(lambda pair: f"{pair[0]}/{pair[1]}"),
     st.tuples(st.ip_addresses(v=6), st.integers(0, 128)).map(lambda pair: f"{pair[0]}/{pair[1]}"),
+    st.tuples(st.ip_addresses(v=4), st.integers(0, 32), PORT).map("{0[0]}/{0[1]}:{0[2]}".format),
+    st.tuples(st.ip_addresses(v=6), st.integers(0, 128), PORT).map("[{0[0]}]/{0[1]}:{0[2]}".format),
+    st.tuples(st.ip_addresses(v=6), PORT).map("[{0[0]}]:{0[1]}".format),
+    st.sampled_from(["*", "<local>", "*.example.test", "EXAMPLE.test."]),
 )
 
 
@@ -262,3 +267,25 @@ def test_failover_loses_no_proxy_and_ends_every_rest(steps: list[tuple[str, int,
         assert all(rest.until - now <= MAX_PAUSE for rest in health.resting(now).values())
     assert health.resting(now + MAX_PAUSE) == {}
     assert health.order(calls, now + MAX_PAUSE) == list(calls)
+
+
+@given(st.ip_addresses(v=6), PORT, st.integers(0, 128))
+def test_ipv6_is_matched_in_every_spelling(address: Any, port: int, length: int) -> None:
+    spellings = [str(address), address.exploded, str(address).upper(), f"[{address.exploded}]"]
+    for text in spellings:
+        for written in spellings:
+            assert BypassEntry.parse(text).matches(Endpoint(written, port))
+        if address.ipv4_mapped is not None:
+            length = max(length, 96)  # wider than all of IPv4 it is another thing
+        inside = BypassEntry.parse(f"[{address}]/{length}:{port}")
+        assert inside.matches(Endpoint(text, port))
+        assert not inside.matches(Endpoint(text, port % 65535 + 1))
+
+
+@given(NAME, PORT, st.sampled_from(["", ".", "*."]))
+def test_case_and_final_dots_do_not_matter(name: str, port: int, prefix: str) -> None:
+    host = f"x.{name}" if prefix else name
+    for entry in (f"{prefix}{name}", f"{prefix}{name}.", f"{prefix}{name.upper()}"):
+        for written in (host, f"{host}.", host.upper()):
+            assert BypassEntry.parse(entry).matches(Endpoint(written, port))
+        assert not prefix or not BypassEntry.parse(entry).matches(Endpoint(name, port))

@@ -138,3 +138,23 @@ def test_only_what_may_be_called_is() -> None:
     outside = Address(socket.AF_INET, ("8.8.8.8", 443))
     both = (Address(socket.AF_INET, ("10.0.0.1", 443)), outside)
     assert plan.send(both) == Connect((outside,))
+
+
+def test_a_name_we_resolve_for_a_proxy_leads_it_to_no_metadata() -> None:
+    """`socks5://` leaves names to us."""
+    way = ProxySettings.build(http_proxy="socks5://p.test:1")
+    target = Target.parse("https://s3.test/x")
+    choice = choose_route(target, way, "registry")
+    (call,) = calls_for(target, choice, way, led=Led("r.test", "public"))
+    plan: Any = open_call(call, Trace(lambda: 0.0))
+    at = (Address(socket.AF_INET, ("10.0.0.1", 1)),)
+    metadata = (Address(socket.AF_INET, ("169.254.169.254", 443)),)
+    operation = next(plan)
+    with pytest.raises(LedAstrayError):
+        for _ in range(10):
+            if isinstance(operation, Resolve):
+                operation = plan.send(at if operation.endpoint.host == "p.test" else metadata)
+            elif isinstance(operation, Connect):
+                operation = plan.send(at[0])
+            else:
+                operation = plan.send(b"")

@@ -18,6 +18,7 @@ from garrison.egress import (
     choose_route,
     settings_from_environment,
 )
+from garrison.egress.plan import calls_for
 from garrison.egress.rules import MORE_FIELDS, more_document
 from garrison.egress.settings import settings_document, settings_from_document
 from garrison.secret import Secret
@@ -313,3 +314,13 @@ def test_warnings_name_what_is_useless() -> None:
     assert any("whoever changes it on the way" in one for one in loud.warnings)
     twice = build(rules=[{"name": "r", "use": "direct", "destinations": ["a.test", "b.a.test"]}])
     assert any("Rule r: b.a.test is not needed" in one for one in twice.warnings)
+
+
+@pytest.mark.parametrize(
+    ("url", "watched"),
+    [("https://x.test", True), ("https://10.9.1.1", False), ("https://127.0.0.1", False)],
+)
+def test_a_chain_on_a_route_made_direct_is_no_interception(url: str, watched: bool) -> None:
+    settings, target = build(rules=RULES), Target.parse(url)
+    calls = calls_for(target, choose_route(target, settings, "registry"), settings)
+    assert {call.watched for call in calls} == {watched}
