@@ -549,7 +549,11 @@ def _recount(postgresql: bool, *, everything: bool) -> Any:
         wanted = image.c.id.in_(ids)
         sets = select(image_layer.c.set_id).where(image_layer.c.image_id.in_(ids))
         inside = set_package.c.set_id.in_(sets)
-    sums = union_all(_matched_in_sets(inside), _pending_in_sets(inside, everything)).cte("sums")
+    sums = union_all(
+        _matched_in_sets(inside),
+        _exploited_in_sets(inside),
+        _pending_in_sets(inside, everything),
+    ).cte("sums")
     per_image = (
         select(image.c.id, *(func.coalesce(func.sum(sums.c[name]), 0) for name in names))
         .outerjoin(image_layer, image_layer.c.image_id == image.c.id)
@@ -575,7 +579,7 @@ def _matched_in_sets(inside: ColumnElement[bool]) -> Select[Any]:
             set_package.c.set_id,
             *(count(advisory_match.c.severity == int(s), s.label) for s in _BY_SEVERITY),
             count(advisory_match.c.fixed_in != "", "fixable"),
-            count(exploitation.c.kev.is_(true()), "exploited"),
+            literal(0).label("exploited"),
             literal(0).label("waived"),
             literal(0).label("pending"),
         )
@@ -584,7 +588,21 @@ def _matched_in_sets(inside: ColumnElement[bool]) -> Select[Any]:
             set_package,
             set_package.c.package_id == advisory_match.c.package_id,
         )
-        .outerjoin(exploitation, exploitation.c.advisory == advisory_match.c.advisory)
+        .where(set_package.c.counted, inside)
+        .group_by(set_package.c.set_id)
+    )
+
+
+def _exploited_in_sets(inside: ColumnElement[bool]) -> Select[Any]:
+    """Matches per set that are known to be exploited: few, so that they are begun with."""
+    names = [name for name in (*COUNTERS, "pending") if name != "exploited"]
+    zeros = {name: literal(0).label(name) for name in names}
+    zeros["exploited"] = func.count().label("exploited")
+    listed = and_(exploitation.c.advisory == advisory_match.c.advisory, exploitation.c.kev)
+    return (
+        select(set_package.c.set_id, *(zeros[name] for name in (*COUNTERS, "pending")))
+        .join_from(exploitation, advisory_match, listed)
+        .join(set_package, set_package.c.package_id == advisory_match.c.package_id)
         .where(set_package.c.counted, inside)
         .group_by(set_package.c.set_id)
     )

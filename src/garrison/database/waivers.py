@@ -226,10 +226,10 @@ def apply(c: Connection, image_ids: Sequence[int] | None) -> None:
     image_ids: few enough for one query; None: all. `matches.recount` calls this: the counters
     are those without waivers before.
     """
+    if not any(c.execute(_ANYTHING).one()):
+        return
     mine = true() if image_ids is None else waived.c.image_id.in_(image_ids)
     c.execute(delete(waived).where(mine))
-    if not c.execute(select(exists().where(waiver.c.in_force))).scalar_one():
-        return
     inside = true() if image_ids is None else image_layer.c.image_id.in_(image_ids)
     columns = ("image_id", "package_id", "advisory", "waiver_id")
     for part in _covering(waiver.c.in_force, inside):
@@ -242,6 +242,10 @@ def apply(c: Connection, image_ids: Sequence[int] | None) -> None:
     }
     changes["waived"] = image_stat.c.waived + sums.c.waived
     c.execute(update(image_stat).where(image_stat.c.image_id == sums.c.image_id).values(changes))
+
+
+_ANYTHING = select(exists().where(waiver.c.in_force), select(waived).exists())
+"""Whether there is anything to do: nearly always the answer is no."""
 
 
 def like(pattern: str) -> str:
