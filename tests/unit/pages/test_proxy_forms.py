@@ -193,6 +193,10 @@ async def test_a_route_is_explained_with_what_is_typed_and_for_any_purpose(ada: 
     saved = await ada.post("/explain", {**form, "explain": "x.test", "purpose": "alerts"})
     assert "Direct. Rule Alerts direct. Purpose: alerts." in said(saved)
     assert "not saved" not in said(saved)
+    rule = {"name": "Leipzig", "use": "direct", "groups": "leipzig"}
+    await ada.done("/rules/new", rule)
+    there = await ada.post("/explain", {**form, "explain": "y.test", "group": "leipzig"})
+    assert "leipzigy.test:443Direct. Rule Leipzig. Purpose: registry." in said(there)
     form["no_proxy"] = "x.test"
     typed = await ada.post("/explain", {**form, "explain": "x.test", "purpose": "intel"})
     assert "Direct. Bypass entry x.test. Purpose: intel." in said(typed)

@@ -171,6 +171,7 @@ class ProxyPage:
     test: TestPanel
     explained: Explained = field(default_factory=Explained)
     purposes: tuple[Choice, ...] = ()
+    groups: tuple[Choice, ...] = ()
     builtin: tuple[str, ...] = ()
     further: tuple[Further, ...] = ()
     effect: Effect = field(default_factory=Effect)
@@ -210,7 +211,8 @@ async def show(visit: Visit) -> Response:
     """The settings in force; with `?explain=URL` the route of that address too."""
     context = await run_in_threadpool(_context, visit)
     if url := visit.query.get("explain", ""):
-        found = await _explained(visit, url, visit.query.get("purpose", ""))
+        purpose, group = visit.query.get("purpose", ""), visit.query.get("group", "")
+        found = await _explained(visit, url, purpose, group=group)
         context = replace(context, explained=found)
     if url := visit.query.get("test", ""):
         source = visit.query.get("source", CONSOLE)
@@ -247,7 +249,8 @@ async def explain(visit: Visit) -> Response:
     typed = visit.request.method == "POST"
     given = visit.form if typed else Form(visit.query)
     settings = await run_in_threadpool(_candidate, visit) if typed else None
-    found = await _explained(visit, given.text("explain"), given.text("purpose"), settings)
+    url, purpose, group = given.text("explain"), given.text("purpose"), given.text("group")
+    found = await _explained(visit, url, purpose, settings, group)
     return visit.part("_explain.html", view=found)
 
 
@@ -395,7 +398,11 @@ def _page(
         password_set=bool(shown["password_set"]),
         may_change=visit.may(*ADMINS),
         test=_panel(visit, visit.state.settings.intel_url, CONSOLE, views),
-        purposes=purposes(""),
+        purposes=purposes(visit.query.get("purpose", "")),
+        groups=choices(
+            [("", "From Console"), *((g, f"From {g}") for g in groups(views))],
+            visit.query.get("group", ""),
+        ),
         builtin=tuple(one["entry"] for one in shown["builtin"]),
         further=further(shown),
         effect=Effect(behind=_behind(visit)),
@@ -590,6 +597,11 @@ def purposes(chosen: str) -> tuple[Choice, ...]:
     return choices([("", "Purpose by host"), *named], chosen)
 
 
+def groups(views: Sequence[DefenderView]) -> list[str]:
+    """Names of the groups that Defenders belong to."""
+    return sorted({view.row.group for view in views if view.row.group})
+
+
 def further(shown: Mapping[str, Any]) -> tuple[Further, ...]:
     """The pages beyond the five fields, and what is set there."""
     proxies, rules, cas = shown["proxies"], shown["rules"], shown["destination_ca"]
@@ -676,9 +688,13 @@ def _panel(
 
 
 async def _explained(
-    visit: Visit, url: str, purpose: str = "", settings: ProxySettings | None = None
+    visit: Visit,
+    url: str,
+    purpose: str = "",
+    settings: ProxySettings | None = None,
+    group: str = "",
 ) -> Explained:
-    """settings: those of the form, else the ones in force."""
+    """settings: of the form, else those in force. group: of Defenders, else the Console."""
     from garrison.egress import PURPOSES
     from garrison.egress import explain as decide
 
@@ -690,13 +706,15 @@ async def _explained(
     known = next((one for one in PURPOSES if one == purpose), None) or purpose_of(visit, full)
     try:
         if settings is not None:
-            found = decide(full, settings, known).as_dict()
+            meant = settings.for_group(group) if group else settings
+            found = (await run_in_threadpool(decide, full, meant, known)).as_dict()
         else:
-            found = await operations.explain(visit.state, full, known)
+            found = await operations.explain(visit.state, full, known, group=group or None)
     except GarrisonError as error:
         message = f"{text.sentence(error.message)} {error.hint}".strip()
         return Explained(url=url, error=message)
-    return replace(explained(url, cast("Mapping[str, Any]", found)), typed=settings is not None)
+    view = explained(url, cast("Mapping[str, Any]", found), group or "Console")
+    return replace(view, typed=settings is not None)
 
 
 def explained(url: str, found: Mapping[str, Any], source: str = "Console") -> Explained:

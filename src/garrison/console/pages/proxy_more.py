@@ -23,6 +23,7 @@ from garrison.console.pages.proxy import (
     further,
 )
 from garrison.console.pages.proxy import PATH as PROXY
+from garrison.console.pages.proxy import groups as groups_of
 from garrison.console.pages.view import Choice, Crumb, choices, crumbs, segment
 from garrison.console.pages.visit import Visit, go, page
 from garrison.console.problems import NotFoundError
@@ -460,7 +461,7 @@ def _rule_form(visit: Visit, errors: Errors | None = None, why: str = "") -> Res
 
     purposes = form.all("purposes") if typed else rule["purposes"]
     views = fleet.defenders(visit.state, limit=MANY).items
-    groups = sorted({view.row.group for view in views if view.row.group})
+    groups = groups_of(views)
     known = [*(["default"] if shown["http_proxy"] else []), *(p["name"] for p in shown["proxies"])]
     context = RuleEditPage(
         frame=_frame(visit, saved, "rules", why, rule["name"] or "New rule"),
