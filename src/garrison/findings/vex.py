@@ -112,14 +112,14 @@ def apply_vex(
     image_purl: the image's own package URL, if it has one.
     """
     ordered = sorted(statements, key=lambda statement: statement.at)
-    by_id: dict[str, list[Statement]] = {}
-    for statement in ordered:
+    by_id: dict[str, list[int]] = {}
+    for rank, statement in enumerate(ordered):
         for id in statement.vulnerabilities:
-            by_id.setdefault(id, []).append(statement)
+            by_id.setdefault(id, []).append(rank)
     image = _Image(report, image_purl)
     kept, suppressed = [], list(report.suppressed)
     for finding in report.findings:
-        decision = _newest(finding, by_id, image)
+        decision = _newest(finding, ordered, by_id, image)
         if decision is None:
             kept.append(finding)
         elif decision.suppresses:
@@ -130,21 +130,19 @@ def apply_vex(
 
 
 def _newest(
-    finding: Finding, by_id: Mapping[str, list[Statement]], image: _Image
+    finding: Finding,
+    ordered: Sequence[Statement],
+    by_id: Mapping[str, list[int]],
+    image: _Image,
 ) -> Decision | None:
     match = finding.match
-    candidates = [
-        statement
-        for id in dict.fromkeys((match.id, *match.aliases, *match.records))
-        for statement in by_id.get(id.upper(), ())
-    ]
-    decided: Statement | None = None
-    for statement in candidates:
-        if (decided is None or statement.at >= decided.at) and any(
-            _is_about(product, finding, image) for product in statement.products
-        ):
-            decided = statement
-    return decided.decision if decided else None
+    ids = {id.upper() for id in (match.id, *match.aliases, *match.records)}
+    ranks = {rank for id in ids for rank in by_id.get(id, ())}
+    for rank in sorted(ranks, reverse=True):
+        statement = ordered[rank]
+        if any(_is_about(product, finding, image) for product in statement.products):
+            return statement.decision
+    return None
 
 
 class _Image:
@@ -168,8 +166,10 @@ def _is_about(product: Product, finding: Finding, image: _Image) -> bool:
 def _is_image(name: str, image: _Image) -> bool:
     if name in image.names:
         return True
+    if image.purl is None:
+        return False
     wanted = _purl(name)
-    return wanted is not None and image.purl is not None and _covers(wanted, image.purl)
+    return wanted is not None and _covers(wanted, image.purl)
 
 
 def _names(name: str, own: Sequence[PackageURL]) -> bool:
@@ -202,22 +202,28 @@ def _qualifier(key: str, value: str) -> str:
     return value
 
 
-def _package_purls(finding: Finding) -> list[PackageURL]:
+def _package_purls(finding: Finding) -> tuple[PackageURL, ...]:
+    package = finding.package
+    version = package.source_version or package.version
+    return _purls(package.purl, package.source, version, package.arch)
+
+
+@lru_cache(maxsize=65536)
+def _purls(text: str, source: str, version: str, arch: str) -> tuple[PackageURL, ...]:
     """The package's own, and that of its source package, which distributions name."""
     from packageurl import PackageURL
 
-    package = finding.package
-    own = _purl(package.purl)
-    found = [own] if own is not None else []
-    if own is not None and package.source:
-        qualifiers = dict(own.qualifiers)
-        qualifiers.pop("arch", None)
-        version = package.source_version or package.version
-        for arch in ({"arch": "source"}, {"arch": package.arch}):
-            found.append(
-                PackageURL(own.type, own.namespace, package.source, version, qualifiers | arch)
-            )
-    return found
+    own = _purl(text)
+    if own is None or not source:
+        return () if own is None else (own,)
+    qualifiers = dict(own.qualifiers)
+    return (
+        own,
+        *(
+            PackageURL(own.type, own.namespace, source, version, qualifiers | {"arch": each})
+            for each in ("source", arch)
+        ),
+    )
 
 
 @lru_cache(maxsize=65536)

@@ -38,11 +38,15 @@ def gitlab() -> dict[str, Any]:
     return dict(yaml.safe_load(block("yaml", "GitLab CI")))
 
 
-def valid(text: str, schema: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+def valid(text: str, schema: str, tmp_path: Path) -> bool:
+    from check_jsonschema import main  # type: ignore[import-untyped]
+    from click.testing import CliRunner
+
     file = tmp_path / "snippet.yml"
     file.write_text(text)
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(file)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    done = CliRunner().invoke(main, ["--builtin-schema", schema, str(file)])
+    assert done.exit_code in (0, 1), done.output
+    return done.exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -51,9 +55,9 @@ def valid(text: str, schema: str, tmp_path: Path) -> subprocess.CompletedProcess
 )
 def test_yaml_is_valid_by_the_published_schemas(title: str, schema: str, tmp_path: Path) -> None:
     text = block("yaml", title)
-    assert valid(text, schema, tmp_path).returncode == 0
+    assert valid(text, schema, tmp_path)
     broken = text.replace("runs-on:", "runs-where:").replace("stage: test", "stage: [1]")
-    assert valid(broken, schema, tmp_path).returncode == 1
+    assert not valid(broken, schema, tmp_path)
 
 
 @dataclass(frozen=True, slots=True)
