@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 from garrison.images import FileError, Sieve, limits
-from garrison.packages.readers import executable, gems, java, locks, rpm
+from garrison.packages.readers import executable, gems, java, rpm
 from garrison.packages.readers.apk import read_installed
 from garrison.packages.readers.dpkg import read_list, read_md5sums, read_status
 from garrison.packages.readers.npm import read_package_json
@@ -17,6 +18,9 @@ RPM_FOLDERS = ("var/lib/rpm", "usr/lib/sysimage/rpm", "usr/share/rpm")
 """Where rpm keeps its database: of old, by default today, and under rpm-ostree."""
 _RPM_ENDS = ("lib/rpm", "sysimage/rpm", "share/rpm")
 _RPM_FILES = {**rpm.FILES, "rpmdb.sqlite-wal": rpm.read_wal}
+
+
+Reader: TypeAlias = Callable[[bytes], "object | None"]
 
 
 class PackageFiles:
@@ -51,8 +55,12 @@ class PackageFiles:
     smallest = executable.SMALLEST
 
     def __init__(self, *, lock_files: bool = False) -> None:
-        self._lock_files = lock_files
+        self._lock_reader: Callable[[str], Reader | None] = _no_reader
         if lock_files:
+            # What parses them is half of all that a scan imports, and images need none of it.
+            from garrison.packages.readers import locks
+
+            self._lock_reader = locks.reader_for
             self.suffixes = (*self.suffixes, *locks.SUFFIXES)
 
     def accepts(self, path: str) -> bool:
@@ -76,10 +84,12 @@ class PackageFiles:
             return rpm.LargeDatabase(reader)
         return None
 
-    def _reader(self, path: str) -> Callable[[bytes], object | None] | None:
-        if (reader := _reader(path)) is None and self._lock_files:
-            return locks.reader_for(path)
-        return reader
+    def _reader(self, path: str) -> Reader | None:
+        return _reader(path) or self._lock_reader(path)
+
+
+def _no_reader(path: str) -> Reader | None:
+    return None
 
 
 def is_database(path: str) -> bool:
@@ -95,7 +105,7 @@ def is_database_folder(path: str) -> bool:
 _PLACES = ("var/lib/dpkg/status.d", "lib/apk/db", "usr/lib/apk/db", *RPM_FOLDERS)
 
 
-def _reader(path: str) -> Callable[[bytes], object | None] | None:
+def _reader(path: str) -> Reader | None:
     folder, _, base = path.rpartition("/")
     if base == "package.json":
         return read_package_json

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -433,3 +435,13 @@ def test_lock_files_in_an_image_are_not_installed_packages(project: Path) -> Non
     found = scanned(project, "rootfs")
     assert {p.position for p in found.packages} == {"installed"}
     assert found.skipped == ()
+
+
+def test_scans_of_images_import_none_of_it() -> None:
+    """Parsers of TOML, XML and YAML would cost every scan its first milliseconds."""
+    code = (
+        "import sys, garrison.packages.readers as r; r.PackageFiles();"
+        "print(sorted({'tomllib', 'yaml', 'xml.etree.ElementTree'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
