@@ -101,17 +101,16 @@ class PacFetchError(EgressError):
     """The PAC file was never fetched, and cannot be now. cause: of a connection to its server."""
 
     code, at, actor = "egress.pac_unreachable", "resolve", "you"
+    advice = (
+        f"Let this machine reach the PAC file without a proxy, or correct its address in {_PAGE};"
+        " nothing is reached meanwhile."
+    )
 
     def __init__(self, cause: EgressError | None, text: str = "") -> None:
-        super().__init__(f"the PAC file cannot be fetched: {cause.message if cause else text}")
+        if cause is not None:
+            text = f"{cause.message} ({cause.code}). {cause.hint}".strip()
+        super().__init__(f"the PAC file cannot be fetched: {text}")
         self.cause = cause
-
-    @property
-    def hint(self) -> str:
-        return (
-            f"{self.cause.hint if self.cause else ''} The PAC file itself is fetched directly, by"
-            f" no proxy; its address is in {_PAGE}."
-        ).strip()
 
 
 class _PacError(EgressError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import errno
+import inspect
 import socket
 import ssl
 from pathlib import Path
@@ -131,3 +132,19 @@ def test_certificate_codes_come_from_the_number() -> None:
                 quiet = isinstance(operation, Limit)
                 operation = plan.send(None) if quiet else plan.throw(ConnectionResetError())
         assert raised.value.code == code
+
+
+def test_each_code_has_one_remedy() -> None:
+    """A hint is one sentence with names in it; what to do is not decided inside of it."""
+    tree = ast.parse(Path(inspect.getfile(EgressError)).read_text())
+    deciding = {
+        cls.name
+        for cls in ast.walk(tree)
+        if isinstance(cls, ast.ClassDef)
+        for method in cls.body
+        if isinstance(method, ast.FunctionDef) and method.name == "hint"
+        for part in ast.walk(method)
+        if isinstance(part, ast.If | ast.IfExp | ast.Match | ast.BoolOp)
+    }
+    # What is added there: how long to wait; that a private CA is possible; whom to ask.
+    assert deciding == {"ProxyRateLimitError", "UnknownCaError", "TlsClosedError"}
