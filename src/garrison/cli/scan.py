@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -49,13 +50,25 @@ class IncompleteReportError(GarrisonError):
         reasons = [f"no advisories for {missing} are loaded"] if missing else []
         reasons += [f"a package database cannot be read: {broken}"] if broken else []
         super().__init__("the report is not complete: " + "; ".join(reasons))
-        self._missing = bool(missing)
+        self._missing = report.missing_ecosystems
 
     @property
     def hint(self) -> str:
         if self._missing:
-            return "Load them: garrison intel update (GARRISON_INTEL_ECOSYSTEMS names which)."
+            return load_hint(self._missing)
         return "What was found is shown; packages of that database are missing from it."
+
+
+def load_hint(missing: Sequence[str]) -> str:
+    """What to do about ecosystems without advisories: load them, where anybody publishes any."""
+    from garrison.packages.versions import scheme_for
+
+    bases = dict.fromkeys(name.partition(":")[0] for name in missing)
+    loadable = [name for name in bases if scheme_for(name) is not None]
+    if not loadable:
+        return "No feed in OSV's form is about them, so this image cannot be judged."
+    options = " ".join(f"--ecosystem {shlex.quote(name)}" for name in loadable)
+    return f"Load them: garrison intel update {options} (or GARRISON_INTEL_ECOSYSTEMS)."
 
 
 class NoAdvisoriesError(GarrisonError):
