@@ -246,6 +246,15 @@ def fail(state: AppState, defender_id: str, scan_id: str, error: dict[str, Any])
     _log.warning("scan failed", scan=scan_id, defender=defender_id, code=error.get("code"))
 
 
+def can_be_asked_for(reference: str) -> bool:
+    """Whether a Defender could scan what a build, or somebody at a terminal, called that."""
+    try:
+        _check(reference, "")
+    except InvalidFieldsError:
+        return False
+    return True
+
+
 def ecosystems(inventory: Inventory) -> list[str]:
     """Whose advisories the image needs: without them its report means nothing."""
     asked = (package for package in inventory.packages if subject_of(package) is not None)

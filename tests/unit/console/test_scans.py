@@ -297,3 +297,21 @@ def test_scans_are_in_no_audit_but_settings_are(state: AppState) -> None:
 
     assert len(actions) == 1
     assert "profile" in actions[0]
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ("debian:12", True),
+        ("docker:team/shop", True),
+        ("oci:/srv/layout", False),
+        ("dir:.", False),
+        ("rootfs:/srv", False),
+        ("docker-archive:x.tar", False),
+        ("", False),
+        ("a file name.json", False),
+    ],
+)
+def test_what_a_build_called_its_image_may_be_out_of_reach(reference: str, expected: bool) -> None:
+    """Then nobody is offered to scan it again."""
+    assert scans.can_be_asked_for(reference) is expected

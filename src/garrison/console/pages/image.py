@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from garrison.console import images as operations
+from garrison.console import scans
 from garrison.console.accounts import OPERATORS
 from garrison.console.pages import text
 from garrison.console.pages.images import WORST_FIRST, severity_of, system
@@ -760,7 +761,7 @@ def _facts(visit: Visit, view: ImageView, tab: str) -> Facts:
         missing=view.missing_ecosystems,
         tabs=tuple(tabs),
         again=link("/scans/new", reference=image.reference, platform=image.platform)
-        if visit.may(*OPERATORS) and image.reference
+        if visit.may(*OPERATORS) and scans.can_be_asked_for(image.reference)
         else "",
         support=support_sentence(image.os, support) if image.os and support else "",
         support_label=support.label if support else "",

@@ -188,7 +188,7 @@ def show(visit: Visit) -> Response:
         job=item,
         connected=_connected(visit),
         again=link(f"{PATH}/new", reference=item.reference, platform=item.platform),
-        may_scan=visit.may(*OPERATORS),
+        may_scan=visit.may(*OPERATORS) and operations.can_be_asked_for(item.reference),
     )
     if visit.partial:
         return visit.part("_scan.html", page=context)
