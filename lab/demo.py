@@ -75,7 +75,12 @@ class Demo:
             "console",
             [*PROGRAM, "console", "--data", self.data],
             name="console",
-            env={**self.scene.console_settings, "GARRISON_PUBLIC_URL": self.url},
+            env={
+                **self.scene.console_settings,
+                "GARRISON_PUBLIC_URL": self.url,
+                "GARRISON_INTEL_EPSS_URL": f"{self.scene.feed.url}/beside/epss.csv",
+                "GARRISON_INTEL_KEV_URL": f"{self.scene.feed.url}/beside/kev.json",
+            },
         )
 
     def _start_defender(self) -> Process:

@@ -2,7 +2,7 @@
 
 Answers `/ecosystems.txt`, `/modified_id.csv`, `/ECOSYSTEM/all.zip`,
 `/ECOSYSTEM/modified_id.csv` and single records `/ECOSYSTEM/ID.json`, with validators and ranges
-as the real one does.
+as the real one does. Under `/beside/` it has what stands beside advisories: EPSS and KEV.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from lab.authority import Authority
 from lab.network import Network
 from lab.web import Handler, Server, Service, arguments, serve
 
+BESIDE = Path(__file__).resolve().parent / "data" / "beside"
 _TYPES = {".zip": "application/zip", ".csv": "text/csv", ".json": "application/json"}
 
 
@@ -78,7 +79,13 @@ class _Handler(Handler):
             self.reply(404, b"no such object\n")
             return
         file = self.server.data.joinpath(*parts)
-        if file.is_file() and file.suffix in (".txt", ".csv", ".zip"):
+        if parts[0] == "beside":
+            file = BESIDE.joinpath(*parts[1:])
+            if file.is_file():
+                self._file(file)
+            else:
+                self.reply(404, b"no such object\n")
+        elif file.is_file() and file.suffix in (".txt", ".csv", ".zip"):
             self._file(file)
         elif len(parts) == 2 and file.suffix == ".json":
             self._record(file.with_name("all.zip"), file.name)

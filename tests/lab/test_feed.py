@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from garrison.advisories.facts import Scores, read_catalogue
 from lab.authority import Authority
 from lab.feed import Feed
 from lab.http import Answer, request
@@ -45,6 +46,15 @@ def test_serves_the_bulk_layout(feed: Feed) -> None:
     assert get(feed, "/PyPI/PYSEC-2020-1.json").json() == RECORD
     assert get(feed, "/PyPI/PYSEC-2020-2.json").status == 404
     assert get(feed, "/npm/all.zip").status == 404
+
+
+def test_serves_what_stands_beside_advisories(feed: Feed) -> None:
+    """And the Console's own readers take it."""
+    scores = Scores(get(feed, "/beside/epss.csv").body.decode().splitlines())
+    assert len(list(scores)) > 1000
+    assert not scores.skipped
+    assert len(read_catalogue(get(feed, "/beside/kev.json").body).entries) == 70
+    assert get(feed, "/beside/other.json").status == 404
 
 
 @pytest.mark.parametrize("path", ["/../x.txt", "/PyPI/%2e%2e/ecosystems.txt", "//x", "/PyPI"])
