@@ -122,6 +122,8 @@ _GROUPS = {
     "xalan": "xalan",
     "xercesImpl": "xerces",
     "xml-apis": "xml-apis",
+    "classworlds": "classworlds",
+    "oro": "oro",
     "dom4j": "org.dom4j",
     "log4j": "log4j",
     "ant": "org.apache.ant",

@@ -22,6 +22,7 @@ _ENDINGS = (
     ".par",
     ".hpi",
     ".jpi",
+    ".so",
 )
 _PROGRAM_FOLDERS = ("usr/lib/", "usr/libexec/", "usr/local/", "opt/")
 _OTHER_FOLDERS = ("usr/lib/locale/", "usr/lib/python", "usr/lib/modules/", "usr/lib/firmware/")
@@ -51,8 +52,10 @@ def of_interest(paths: Iterable[str]) -> list[str]:
         path
         for path in paths
         if path.endswith(_ENDINGS)
+        or "bin/" in path
+        or ".so." in path
         or (
-            ("bin/" in path or path.startswith(_PROGRAM_FOLDERS))
+            path.startswith(_PROGRAM_FOLDERS)
             and "." not in path[path.rfind("/") :]
             and not path.startswith(_OTHER_FOLDERS)
         )

@@ -118,6 +118,7 @@ def test_dpkg_file_lists() -> None:
         "usr/share/nodejs/semver/package.json",
         "usr/share/java/a.jar",
         "usr/bin/go",
+        "usr/lib/libc.so.6",
         "usr/lib/docker/cli-plugins/docker-buildx",
     )
     sums = (
@@ -175,7 +176,7 @@ def test_apk_installed() -> None:
         DistributionPackage("libssl3", "3.3.2-r0", "x86_64", "openssl", "3.3.2-r0"),
     )
     path = "usr/lib/python3.12/site-packages/setuptools-70.3.0-py3.12.egg-info/PKG-INFO"
-    assert database.owned == {path: "py3-setuptools"}
+    assert database.owned == {"lib/ld-musl-x86_64.so.1": "musl", path: "py3-setuptools"}
 
 
 @pytest.mark.parametrize(
