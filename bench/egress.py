@@ -29,7 +29,7 @@ from typing import Any
 
 import uvloop
 
-from garrison.egress import EgressError, ProxySettings, open_body
+from garrison.egress import EgressError, Kept, ProxySettings, open_body
 from garrison.egress.http import EgressClient
 from lab.authority import Authority
 from lab.process import Process, program
@@ -191,12 +191,14 @@ def blocking_new(place: Place) -> float:
 
 
 def blocking_small(place: Place) -> float:
-    found = place.settings
+    found, kept = place.settings, Kept()
     began = time.perf_counter()
     for n in range(REQUESTS):
-        with open_body(f"{place.origin}/small?{n}", found, purpose="registry") as body:
+        with open_body(f"{place.origin}/small?{n}", found, purpose="registry", kept=kept) as body:
             assert len(body.read()) == SMALL
-    return time.perf_counter() - began
+    took = time.perf_counter() - began
+    kept.close()
+    return took
 
 
 MEASURES: dict[str, tuple[Callable[[Place], float], dict[str, Callable[[Place], float]]]] = {

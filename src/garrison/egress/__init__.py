@@ -25,6 +25,7 @@ from garrison.egress.errors import (
     error_classes,
 )
 from garrison.egress.explain import explain
+from garrison.egress.kept import Kept
 from garrison.egress.place import Led
 from garrison.egress.route import (
     Choice,
@@ -80,6 +81,7 @@ __all__ = [
     "Fetched",
     "Headers",
     "InvalidSettings",
+    "Kept",
     "Led",
     "More",
     "Proxy",

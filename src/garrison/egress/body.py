@@ -7,7 +7,8 @@ socket (or TLS) into the caller's buffer; nothing here imports asyncio or aiohtt
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -15,6 +16,7 @@ from garrison.egress.answer import Fetched, Headers
 from garrison.egress.endpoint import Endpoint, Purpose, Target
 from garrison.egress.errors import (
     AnswerTimeoutError,
+    ClosedError,
     EgressError,
     PacFetchError,
     TooLargeError,
@@ -23,9 +25,20 @@ from garrison.egress.errors import (
 )
 from garrison.egress.failover import first_that_works
 from garrison.egress.handshake import USER_AGENT, AnswerFault, Exchange, Scrub
+from garrison.egress.kept import Kept, KeptConnection
 from garrison.egress.pac import MAX_SCRIPT, PAC, Load, decoded
 from garrison.egress.place import Led, Place
-from garrison.egress.plan import Ask, Call, Checked, Opened, Plan, begin, calls_for, check
+from garrison.egress.plan import (
+    Ask,
+    Call,
+    Checked,
+    Opened,
+    Plan,
+    begin,
+    calls_for,
+    check,
+    resume,
+)
 from garrison.egress.record import Observer, moved, teller
 from garrison.egress.redirect import redirected
 from garrison.egress.result import failed, passed
@@ -55,7 +68,9 @@ class Body:
         url: str,
         count: Callable[[int], None] | None = None,
         place: Place = "public",
+        keep: Callable[[], None] | None = None,
     ) -> None:
+        self._keep = keep
         self._wire, self._exchange = wire, exchange
         self._destination, self._timeout = destination, timeout
         self.url, self.place = url, place
@@ -163,8 +178,12 @@ class Body:
         return bytes(whole)
 
     def close(self) -> None:
-        """Drop the connection; may be called again."""
-        self._wire.drop()
+        """Drop the connection, or keep it for the next request; may be called again."""
+        keep, self._keep = self._keep, None
+        if keep is not None and self._ended and self._exchange.persists:
+            keep()
+        else:
+            self._wire.drop()
         count, self._count = self._count, None
         if count is not None:
             count(self._received)
@@ -193,13 +212,15 @@ def open_body(
     observer: Observer | None = None,
     extra_ca: str = "",
     led: Led | None = None,
+    kept: Kept | None = None,
 ) -> Body:
     """Send a request and return as soon as the head of its answer is there.
 
     No redirect is followed; any status of the destination is returned.
     timeout: seconds until the head is there, then for each read. extra_ca: PEM, trusted for this
     connection as well. observer: gets one record. led: somebody else's word names the URL, such as
-    a redirect, so that it may not be inside this network.
+    a redirect, so that it may not be inside this network. kept: takes the connection once the body
+    was read to its end, and gives it to the next GET or HEAD; only a new one is told to `observer`.
 
     Raises EgressError: the destination was not reached. BadUrlError.
     """
@@ -215,15 +236,48 @@ def open_body(
         asked = _request(method, target, call, headers or {}, data)
         return (yield from begin(call, asked, wire.trace))
 
-    opened, exchange = wire.run(
+    found = _on_kept(kept, calls, wire, method, target, headers or {})
+    opened, exchange = found or wire.run(
         first_that_works(calls, wire.trace, attempt, teller(observer, purpose))
     )
+
+    def keep() -> None:
+        # A request in absolute form may have signed in for itself alone.
+        if kept is None or wire.call is None or wire.call.absolute:
+            wire.drop()
+            return
+        steps = tuple(wire.trace.steps)
+        kept.give(KeptConnection(wire.call, opened, wire.release(), steps, time.monotonic()))
 
     def count(received: int) -> None:
         assert wire.call is not None
         moved(observer, wire.call, purpose, sent=len(data or b""), received=received)
 
-    return Body(wire, exchange, target.endpoint, timeout, url, count, opened.place)
+    return Body(wire, exchange, target.endpoint, timeout, url, count, opened.place, keep)
+
+
+def _on_kept(
+    kept: Kept | None,
+    calls: Sequence[Call],
+    wire: Wire,
+    method: str,
+    target: Target,
+    headers: Mapping[str, str],
+) -> tuple[Opened, Exchange] | None:
+    """The answer on a kept connection; None when there is none, or none that still works."""
+    if kept is None or method not in ("GET", "HEAD"):
+        return None
+    while (one := kept.take(calls)) is not None:
+        wire.adopt(one.connection)
+        wire.call = one.call
+        wire.trace.steps[:] = one.steps
+        asked = _request(method, target, one.call, headers, None)
+        try:
+            return one.opened, wire.run(resume(one.call, asked, wire.trace, one.opened))
+        except ClosedError:
+            # It was closed while nobody used it: asking once more does no harm.
+            wire.trace.steps.clear()
+    return None
 
 
 def decide(

@@ -215,6 +215,17 @@ class Exchange:
         done = self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
         return done and not self._ended
 
+    @property
+    def persists(self) -> bool:
+        """Whether the answer lets the connection live on behind its body."""
+        head = self._head
+        if head is None or self._ended or head.http_version < b"1.1":
+            return False
+        fields = dict(self.field_values)
+        framed = {"content-length", "transfer-encoding"} & fields.keys()
+        closes = "close" in fields.get("connection", "").lower()
+        return bool(framed or head.status_code in (204, 304)) and not closes
+
     def keep_body(self) -> None:
         """Stop streaming: keep the body's start, as for any refusal."""
         self.streams = False

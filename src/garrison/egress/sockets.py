@@ -146,6 +146,15 @@ class Wire:
             raise ConnectionResetError
         return self._connection
 
+    def adopt(self, connection: socket.socket | ssl.SSLSocket | TlsOverTls) -> None:
+        """Go on with a connection that is open."""
+        self._connection = connection
+
+    def release(self) -> socket.socket | ssl.SSLSocket | TlsOverTls:
+        """Hand the connection over; `drop` leaves it alone from now on."""
+        connection, self._connection = self._open(), None
+        return connection
+
     def drop(self) -> None:
         """Close without waiting for the other side; may be called again."""
         if self._connection is not None:
@@ -202,6 +211,9 @@ class TlsOverTls:
 
     def settimeout(self, seconds: float | None) -> None:
         self._outer.settimeout(seconds)
+
+    def fileno(self) -> int:
+        return self._outer.fileno()
 
     def version(self) -> str | None:
         return self.tls.version()

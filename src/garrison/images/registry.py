@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 import msgspec
 
-from garrison.egress import EgressError, Led, open_body
+from garrison.egress import EgressError, Kept, Led, open_body
 from garrison.images import limits
 from garrison.images.blobs import BlobImage, verified
 from garrison.images.challenge import Challenge, Token, parse_challenges, parse_token
@@ -80,14 +80,22 @@ class RegistrySource:
         self._access = access
         self._timeout = timeout
         self._found: BlobImage | None = None
+        self._kept = Kept()
 
     @property
     def reference(self) -> str:
         return str(self._image)
 
     def identify(self) -> str:
+        self._kept.close()
+        self._kept = Kept()
         registry = Registry(
-            self._image, self._settings, self._access, self._timeout, observer=self._observer
+            self._image,
+            self._settings,
+            self._access,
+            self._timeout,
+            observer=self._observer,
+            kept=self._kept,
         )
         data, media_type, digest = registry.top()
         self._found = BlobImage(self.reference, registry, data, media_type, digest, self._platform)
@@ -109,7 +117,10 @@ class RegistrySource:
             self.identify()
         image, self._found = self._found, None
         assert image is not None
-        return image.read(wanted, threads=threads, progress=progress, guard=guard, cache=cache)
+        try:
+            return image.read(wanted, threads=threads, progress=progress, guard=guard, cache=cache)
+        finally:
+            self._kept.close()
 
 
 class Registry:
@@ -126,6 +137,7 @@ class Registry:
         timeout: float,
         *,
         observer: Observer | None = None,
+        kept: Kept | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -135,6 +147,7 @@ class Registry:
         self._access = access
         self._timeout = timeout
         self._observer = observer
+        self._kept = kept
         self._clock = clock
         self._lock = threading.Lock()
         self._base = ""
@@ -312,6 +325,7 @@ class Registry:
             observer=self._observer,
             extra_ca=self._access.ca,
             led=self._led,
+            kept=self._kept,
         )
         self._led = self._led or Led(self.image.domain, body.place)
         return body
