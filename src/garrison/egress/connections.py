@@ -78,14 +78,20 @@ class Connections:
         *,
         read_timeout: float,
         decompress: bool,
+        doubtful: bool = False,
     ) -> Response:
         """Send a request and wait for the head of its answer.
+
+        doubtful: kept connections may be closed without a word, as by proxies that pass on an
+        answer of HTTP/1.1 and hang up: a request that must not be repeated takes a new one.
 
         Raises aiohttp.ClientError, OSError, and what `open_` raises.
         """
         head = f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode()
         while True:
-            protocol, extra = self._take(key), None
+            protocol, extra = None, None
+            if not doubtful or method in _REPEATABLE:
+                protocol = self._take(key)
             kept = protocol is not None
             if protocol is None:
                 protocol, extra = await open_()

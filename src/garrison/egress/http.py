@@ -764,6 +764,7 @@ async def _respond(
         body,
         read_timeout=attempt.timeout,
         decompress=decompress,
+        doubtful=attempt.sign_in is not None and not attempt.sign_in.begins_bound,
     )
 
 
