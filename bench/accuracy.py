@@ -429,19 +429,30 @@ def _peers(found: Mapping[str, Found], types: Sequence[str], unknown: list[str])
                     unknown += [f"{name} lacks {' '.join(key)}" for key in keys]
                 shown = ", ".join(f"`{k.name} {k.version}`" for k in keys[:3])
                 lines.append(f"- {name} leaves out {len(keys)} {type}: {text or '?'} ({shown})")
-            lacking = sorted(k for k in answer.keys - found["Garrison"].keys if k.type == type)
-            if not lacking:
-                continue
-            text = _LACKING.get((name, type), "")
-            if not text:
-                unknown += [f"only {name} has {' '.join(key)}" for key in lacking]
-            shown = ", ".join(f"`{k.name} {k.version}`" for k in lacking[:3])
-            lines.append(f"- {name} alone lists {len(lacking)} {type}: {text or '?'} ({shown})")
+            lacking = sorted(k for k in answer.keys - own.keys if k.type == type)
+            theirs: dict[str, list[Key]] = defaultdict(list)
+            for key in lacking:
+                unnamed = name == "Syft" and key.version in ("", "UNKNOWN")
+                theirs[_UNVERSIONED if unnamed else _ONLY_THEIRS.get((name, type), "")].append(key)
+            for text, keys in theirs.items():
+                if not text:
+                    unknown += [f"only {name} has {' '.join(key)}" for key in keys]
+                shown = ", ".join(f"`{k.name} {k.version}`" for k in keys[:3])
+                lines.append(f"- {name} alone lists {len(keys)} {type}: {text or '?'} ({shown})")
     return lines
 
 
-_LACKING: dict[tuple[str, str], str] = {}
-_ONLY_OURS: dict[tuple[str, str], str] = {}
+_UNVERSIONED = "without a version, so that nothing can be said of it"
+_ONLY_THEIRS = {
+    ("Syft", "maven"): "named by the manifest's title; Garrison goes by the files' names",
+    ("Syft", "golang"): "a program built without modules, named by its folder; its version is"
+    " guessed from the linker's flags",
+}
+_ONLY_OURS = {
+    ("Trivy", "maven"): "jars without `pom.properties`: Trivy knows them by a database of sums"
+    " alone, which is left out here; Garrison goes by the manifest and the file's name",
+    ("Syft", "maven"): "named by the manifest's title; Garrison goes by the files' names",
+}
 
 
 def _others(found: Mapping[str, Found], types: Sequence[str]) -> list[str]:
