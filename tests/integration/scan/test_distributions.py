@@ -58,6 +58,7 @@ def test_alpine() -> None:
     assert owned(inventory) == {"setuptools": "py3-setuptools", "npm": "npm", "semver": "npm"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", ["sqlite", "bdb"])
 def test_rocky(backend: str) -> None:
     inventory, expected = built(lambda: rocky(backend))
