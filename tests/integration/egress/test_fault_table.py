@@ -178,7 +178,7 @@ def _(world: World) -> Iterator[Setup]:
        r"within \d", "firewall drops")  # fmt: skip
 def _(world: World) -> Iterator[Setup]:
     with bad.full_backlog() as port:
-        yield Setup(by(port), timeout=1.0)
+        yield Setup(by(port), timeout=2.5)
 
 
 @fault("3b packets dropped, no proxy", "egress.connect_timeout", "tcp", "network",
@@ -474,11 +474,11 @@ peer("22c resets", bad.resets, "egress.proxy_closed", "tunnel", "proxy")
 peer("22d closes in TLS", bad.closes_at_once, "egress.proxy_tls_closed", "proxy-tls", "proxy",
      "during the TLS handshake", scheme="https")  # fmt: skip
 peer("23 hangs", bad.hangs, "egress.proxy_silent", "tunnel", "proxy", r"no answer within \d",
-     timeout=1.0)  # fmt: skip
+     timeout=2.5)  # fmt: skip
 peer("23b hangs in TLS", bad.hangs, "egress.proxy_tls_timeout", "proxy-tls", "proxy",
-     "no TLS handshake", scheme="https", timeout=1.0)  # fmt: skip
+     "no TLS handshake", scheme="https", timeout=2.5)  # fmt: skip
 peer("24 slow drip", bad.drips, "egress.proxy_silent", "tunnel", "proxy",
-     r"only \d+ bytes of an answer within \d", timeout=1.0)  # fmt: skip
+     r"only \d+ bytes of an answer within \d", timeout=3.0)  # fmt: skip
 peer("25 huge head", bad.huge_head, "egress.proxy_head_too_large", "tunnel", "proxy",
      "exceeds 64 KiB of headers")  # fmt: skip
 peer("27 captive portal, 200 with a page", bad.portal_at_once, "egress.proxy_portal", "tunnel",
@@ -497,7 +497,7 @@ peer("29b SSH server by https://", bad.ssh, "egress.proxy_not_http", "proxy-tls"
 peer("31 closes in the TLS handshake", bad.closes_in_tls, "egress.tls_closed", "tls", "network",
      "the tunnel opened", rf"blocks {HOST}")  # fmt: skip
 peer("31b hangs in the TLS handshake", bad.hangs_in_tls, "egress.tls_timeout", "tls", "network",
-     "MTU", timeout=1.0)  # fmt: skip
+     "MTU", timeout=2.5)  # fmt: skip
 
 
 # --- TLS to the destination -----------------------------------------------------------------
@@ -506,7 +506,7 @@ peer("31b hangs in the TLS handshake", bad.hangs_in_tls, "egress.tls_timeout", "
 @fault("31c large packets are lost", "egress.tls_timeout", "tls", "network", "MTU")
 def _(world: World) -> Iterator[Setup]:
     with scripted(bad.shrinking(world.secure.port, 500)) as port:
-        yield Setup(by(port, "http", world.outside), world.secure.url, 1.0)
+        yield Setup(by(port, "http", world.outside), world.secure.url, 2.5)
 
 
 @fault("32 interception, CA missing", "egress.tls_intercepted", "tls", "you", INSPECTION,
