@@ -214,6 +214,8 @@ def test_every_client_of_the_reference_is_here() -> None:
         next((row for row in known if row[0] == purpose.strip("`") and where.startswith(row[1])),
              (purpose, where))
         for purpose, _, where in rows
+        # Spoken to by the Kerberos libraries, in a protocol without certificates.
+        if not where.startswith("the KDC that")
     }  # fmt: skip
     assert documented == known
 
