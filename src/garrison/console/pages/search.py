@@ -16,11 +16,18 @@ from garrison.console.pages.visit import Visit, page
 PATH = "/search"
 LIMIT = 8
 PAGES = (
+    ("Overview", "/overview", "compass", "start home attention status"),
     ("Images", "/images", "layers", "findings vulnerabilities packages"),
     ("Scan an image", "/scans/new", "plus", "pull registry reference"),
     ("Scans", "/scans", "activity", "progress failed"),
     ("Alerts", "/alerts", "bell", "slack deliveries messages"),
-    ("Connections", "/network/connections", "arrow-left-right", "egress hosts firewall contacted"),
+    ("Egress map", "/network/map", "waypoints", "routes picture health failing"),
+    (
+        "Connections",
+        "/network/connections",
+        "arrow-left-right",
+        "egress hosts firewall contacted allow-list export squid csv",
+    ),
     ("Defenders", "/defenders", "shield", "fleet agents nodes"),
     ("Add a Defender", "/defenders/add", "plus", "join token enrol deploy"),
     ("Registries", "/manage/registries", "database", "credentials password docker"),
@@ -30,6 +37,11 @@ PAGES = (
         "settings-2",
         "no proxy ca certificates user password system",
     ),
+    ("Proxies and failover", "/manage/system/proxy/proxies", "settings-2", "second backup"),
+    ("Proxy rules", "/manage/system/proxy/rules", "settings-2", "purpose group destination"),
+    ("PAC file", "/manage/system/proxy/pac", "settings-2", "wpad auto configuration"),
+    ("CAs per destination", "/manage/system/proxy/authorities", "settings-2", "private trust"),
+    ("Strict mode", "/manage/system/proxy/strict", "lock", "allow-list refuse"),
     (
         "Intelligence Stream",
         "/manage/system/intelligence",
