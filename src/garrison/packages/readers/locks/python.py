@@ -83,7 +83,7 @@ def read_uv_lock(data: bytes) -> Contents:
     found = Building("pypi")
     for package in packages:
         if not _is_own(package):
-            development = bool(own) and package.get("name") not in runtime
+            development = bool(own) and str(package.get("name")) not in runtime
             found.add("", package.get("name"), package.get("version"), development)
     return found.contents()
 
