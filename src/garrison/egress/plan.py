@@ -265,6 +265,7 @@ class Call:
     operator's CAs means interception (not on routes the operator made direct). pin: SHA-256 of a
     CA's public key that is trusted if ordinary verification fails. known: PEM of that CA, once it
     was seen. led: somebody's word names the destination, which limits where it may be.
+    strict: nothing but the destination may be asked for.
     """
 
     destination: Endpoint
@@ -278,6 +279,7 @@ class Call:
     pin: bytes | None = None
     known: str = ""
     led: Led | None = None
+    strict: bool = False
 
     @property
     def absolute(self) -> bool:
@@ -323,6 +325,7 @@ def calls_for(
             pin=pin,
             known=known,
             led=led,
+            strict=settings.more.strict,
         )
         for route in choice.candidates
     )
@@ -563,7 +566,7 @@ class _Way:
 
         Only asked when another port was refused; the tunnel, if there is one, is dropped.
         """
-        if self.call.destination.port == 443:
+        if self.call.strict or self.call.destination.port == 443:
             return False
         other = Endpoint(self.call.destination.host, 443)
         way = _Way(replace(self.call, destination=other), Trace(self.trace.clock), self.addresses)

@@ -17,7 +17,7 @@ import ssl
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -32,7 +32,7 @@ from garrison.console.gateway import Gateway
 from garrison.console.settings import ConsoleSettings
 from garrison.console.state import AppState
 from garrison.database import defenders
-from garrison.egress import ProxySettings
+from garrison.egress import BypassList, ProxySettings
 from garrison.egress.http import EgressClient
 from garrison.egress.interception import SIGHTINGS
 from garrison.fleet.join_token import JoinToken
@@ -332,6 +332,14 @@ def _(world: World) -> Iterator[Setup]:
 def _(world: World) -> Iterator[Setup]:
     """Squid finds no destination at port 443, and says so: that is not forbidden."""
     yield Setup(settings(world.ports), f"https://{HOST}:8443/")
+
+
+@fault("11d strict mode asks for no other port", "egress.proxy_denied", "tunnel", "proxy")
+def _(world: World) -> Iterator[Setup]:
+    """Only the port that is allowed is ever named to the proxy, so it cannot be told apart."""
+    found = settings(world.ports)
+    more = replace(found.more, strict=True, allowed=BypassList.of(f"{HOST}:8443"))
+    yield Setup(replace(found, more=more), f"https://{HOST}:8443/")
 
 
 @fault("11b neither the port nor the host is allowed", "egress.proxy_denied", "tunnel", "proxy",
