@@ -3,53 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
+from garrison.database.contacts import Contacted
 from garrison.egress import HOPS, PURPOSES, error_classes
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 Family: TypeAlias = tuple[str, Sequence[tuple[Sequence[str], float]]]
 """Name of one of `FAMILIES`, and its values by label."""
-
-
-class Hop(Protocol):
-    """What is needed of an `egress.Step`."""
-
-    @property
-    def hop(self) -> str: ...
-    @property
-    def ok(self) -> bool: ...
-    @property
-    def ms(self) -> float: ...
-
-
-class Record(Protocol):
-    """What is needed of an `egress.ConnectionRecord`."""
-
-    @property
-    def purpose(self) -> str: ...
-    @property
-    def route(self) -> str: ...
-    @property
-    def ok(self) -> bool: ...
-    @property
-    def code(self) -> str: ...
-    @property
-    def hop(self) -> str: ...
-    @property
-    def steps(self) -> Sequence[Hop]: ...
-    @property
-    def opened(self) -> bool: ...
-    @property
-    def sent(self) -> int: ...
-    @property
-    def received(self) -> int: ...
 
 
 class EgressMeter:
@@ -81,7 +48,7 @@ class EgressMeter:
             registry=self.registry,
         )
 
-    def count(self, source: Literal["console", "defender"], record: Record) -> None:
+    def count(self, source: Literal["console", "defender"], record: Contacted) -> None:
         """Count one record."""
         purpose = _one_of(record.purpose, _PURPOSES)
         route = "direct" if record.route == "direct" else "proxy"
